@@ -1,0 +1,1 @@
+//! ws-proto: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! ws: see ARCHITECTURE.md.
