@@ -1,0 +1,239 @@
+//! The one table of settings: name, help text and how a value is read.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::{Config, Driver};
+use crate::limits;
+
+/// One thing that an operator can set.
+#[derive(Debug)]
+pub struct Setting {
+    /// TOML key: lower case, words joined by underscores. The environment variable and the flag
+    /// are derived from it.
+    pub name: &'static str,
+    /// What stands for the value in the help text.
+    pub value_name: &'static str,
+    /// One sentence for the help text, with the default.
+    pub help: &'static str,
+    /// False for secrets: a command line is visible to every user of the machine.
+    pub has_flag: bool,
+    read: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+impl Setting {
+    /// `WEIR_DATA_DIR` for `data_dir`.
+    pub fn variable(&self) -> String {
+        format!("WEIR_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// `data-dir` for `data_dir`, without the leading dashes.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// Reads `value` into its field of `config`; the error says what would have been valid.
+    pub(super) fn apply(&self, config: &mut Config, value: &str) -> Result<(), String> {
+        (self.read)(config, value)
+    }
+}
+
+/// Every setting there is. The order is the order of the help text.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "data_dir",
+        value_name: "PATH",
+        help: "Directory for everything durable, created when missing [default: ./weir-data]",
+        has_flag: true,
+        read: |config, value| {
+            if value.is_empty() {
+                return Err("expected a path".to_owned());
+            }
+            config.data_dir = PathBuf::from(value);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tcp",
+        value_name: "ADDRESS",
+        help: "Address of the Iggy protocol on TCP, port 0 for any [default: 127.0.0.1:8090]",
+        has_flag: true,
+        read: |config, value| {
+            config.tcp = read_address(value)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "websocket",
+        value_name: "ADDRESS",
+        help: "Address of WebSocket and the status page [default: 127.0.0.1:8092]",
+        has_flag: true,
+        read: |config, value| {
+            config.websocket = read_address(value)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "shards",
+        value_name: "COUNT",
+        help: "Threads that own connections and partitions [default: one per core]",
+        has_flag: true,
+        read: |config, value| {
+            config.shards = Some(read_shards(value)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "driver",
+        value_name: "DRIVER",
+        help: "Kernel interface: auto, io-uring or poll [default: auto]",
+        has_flag: true,
+        read: |config, value| {
+            config.driver = read_driver(value)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "root_username",
+        value_name: "NAME",
+        help: "Name of the root user made on first start [default: iggy]",
+        has_flag: true,
+        read: |config, value| {
+            config.root_username = Some(read_text(value, limits::USERNAME_BYTES)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "root_password",
+        value_name: "PASSWORD",
+        help: "Password of the root user made on first start [default: generated, printed once]",
+        has_flag: false,
+        read: |config, value| {
+            config.root_password = Some(read_text(value, limits::PASSWORD_BYTES)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "log",
+        value_name: "FILTER",
+        help: "What is logged to standard error, e.g. warn or info,server=debug [default: info]",
+        has_flag: true,
+        read: |config, value| {
+            config.log = value.to_owned();
+            Ok(())
+        },
+    },
+];
+
+fn read_address(value: &str) -> Result<SocketAddr, String> {
+    value.parse().map_err(|_| {
+        "expected an IP address and a port, as in 127.0.0.1:8090 or [::1]:8090".to_owned()
+    })
+}
+
+fn read_shards(value: &str) -> Result<NonZeroUsize, String> {
+    match value.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= limits::SHARDS_COUNT_MAX => Ok(count),
+        _ => Err(format!(
+            "expected a number from 1 to {}",
+            limits::SHARDS_COUNT_MAX
+        )),
+    }
+}
+
+fn read_driver(value: &str) -> Result<Driver, String> {
+    [Driver::Auto, Driver::IoUring, Driver::Poll]
+        .into_iter()
+        .find(|driver| driver.to_string() == value)
+        .ok_or_else(|| "expected auto, io-uring or poll".to_owned())
+}
+
+fn read_text(value: &str, bytes: std::ops::RangeInclusive<usize>) -> Result<String, String> {
+    if bytes.contains(&value.len()) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!(
+            "expected {} to {} bytes",
+            bytes.start(),
+            bytes.end()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, value: &str) -> Result<Config, String> {
+        let setting = SETTINGS
+            .iter()
+            .find(|setting| setting.name == name)
+            .expect("a setting");
+        let mut config = Config::default();
+        setting.apply(&mut config, value)?;
+        Ok(config)
+    }
+
+    #[test]
+    fn names_are_written_one_way() {
+        for setting in SETTINGS {
+            assert!(
+                setting
+                    .name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{}",
+                setting.name
+            );
+        }
+    }
+
+    #[test]
+    fn shards_from_one_to_the_limit() {
+        let max = limits::SHARDS_COUNT_MAX;
+        assert_eq!(check("shards", "1").unwrap().shards, NonZeroUsize::new(1));
+        assert_eq!(
+            check("shards", &max.to_string()).unwrap().shards,
+            NonZeroUsize::new(max)
+        );
+        for bad in ["0", &(max + 1).to_string(), "-1", "two", ""] {
+            assert!(check("shards", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn username_and_password_lengths_stand_on_their_edges() {
+        for (name, bytes) in [
+            ("root_username", limits::USERNAME_BYTES),
+            ("root_password", limits::PASSWORD_BYTES),
+        ] {
+            assert!(check(name, &"x".repeat(*bytes.start())).is_ok());
+            assert!(check(name, &"x".repeat(*bytes.end())).is_ok());
+            assert!(check(name, &"x".repeat(*bytes.start() - 1)).is_err());
+            assert!(check(name, &"x".repeat(*bytes.end() + 1)).is_err());
+        }
+    }
+
+    #[test]
+    fn addresses_need_a_number_and_a_port() {
+        assert!(check("tcp", "0.0.0.0:0").is_ok());
+        assert!(check("websocket", "[::1]:8092").is_ok());
+        for bad in ["localhost", "127.0.0.1", ":8090", "127.0.0.1:65536", ""] {
+            assert!(check("tcp", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn drivers_have_three_names() {
+        assert_eq!(check("driver", "auto").unwrap().driver, Driver::Auto);
+        assert_eq!(check("driver", "io-uring").unwrap().driver, Driver::IoUring);
+        assert_eq!(check("driver", "poll").unwrap().driver, Driver::Poll);
+        assert!(check("driver", "io_uring").is_err());
+    }
+
+    #[test]
+    fn an_empty_data_directory_is_refused() {
+        assert!(check("data_dir", "").is_err());
+    }
+}
