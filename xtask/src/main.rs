@@ -1,1 +1,49 @@
-fn main() {}
+//! **This room**: what a developer runs beside cargo itself: `cargo xtask COMMAND`.
+//! **Owns**: the test command of the README and the checks that no compiler makes.
+//! **Never**: is needed to build, ship or run Weir; knows nothing of its crates' code.
+//! **Start reading at**: `test.rs`, then `tidy.rs`.
+//! **Tests run with**: `cargo nextest run -p xtask` (which is also how the tidy checks run).
+
+mod test;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test   install what the tests need, check style, run every test
+  tidy   only the checks of layers, lengths, words and documents";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let result = match command {
+        "test" => test::run(rest),
+        "tidy" => tidy::run(),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(anyhow::anyhow!("unknown command {command}\n{USAGE}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.parent()
+        .expect("xtask lies in the root of the repository")
+        .to_owned()
+}
