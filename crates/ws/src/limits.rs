@@ -1,0 +1,50 @@
+//! Every limit of the driver, with its reason. The limits of the protocol itself (bytes per
+//! frame, per message, fragments, …) live in `ws_proto::Limits`.
+
+use std::time::Duration;
+
+/// Submission queue entries of one runtime.
+///
+/// A full queue costs one extra system call, nothing else; 1,024 entries cover the operations
+/// that one turn of a busy shard submits.
+pub const QUEUE_ENTRIES_DEFAULT: u32 = 1024;
+
+/// Largest submission queue that is accepted; the kernel's own bound (`IORING_MAX_ENTRIES`).
+pub const QUEUE_ENTRIES_MAX: u32 = 32_768;
+
+/// Completion queue entries of one runtime.
+///
+/// Every waiting connection may complete in the same turn, so the completion queue is larger
+/// than the submission queue; what does not fit is kept by the kernel at a higher cost.
+pub const COMPLETION_ENTRIES_DEFAULT: u32 = 8192;
+
+/// Chunks in the receive pool of one runtime.
+///
+/// A chunk is held from its completion until its messages are handled, so the pool is sized by
+/// the connections that are active in one turn, not by those that are open. 512 × 8 KiB is
+/// 4 MiB per shard; fewer than the active connections cost three times the CPU per message.
+pub const POOL_CHUNKS_COUNT_DEFAULT: u16 = 512;
+
+/// Largest receive pool: the kernel addresses chunks with 15 bits.
+pub const POOL_CHUNKS_COUNT_MAX: u16 = 32_768;
+
+/// Bytes of one chunk.
+///
+/// Two pages: thousands of small pipelined messages or one ordinary message fit; larger payloads
+/// are received into their own allocation and do not profit from larger chunks.
+pub const CHUNK_BYTES_DEFAULT: usize = 8192;
+
+/// Smallest chunk: one page, so that a control frame (≤ 131 bytes) always fits whole.
+pub const CHUNK_BYTES_MIN: usize = 4096;
+
+/// Largest chunk.
+pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// Heap chunks that a thread keeps for reuse when the pool cannot be used.
+///
+/// A chunk is normally given back before the next one is taken, so a few are enough; a burst
+/// beyond is allocated and freed.
+pub const HEAP_CHUNKS_KEPT_MAX: usize = 32;
+
+/// Time that the pool's self-test may take before the pool counts as unusable.
+pub const POOL_SELF_TEST_TIME_MAX: Duration = Duration::from_millis(100);

@@ -1,0 +1,123 @@
+//! [`Stream`]: the connected socket under a WebSocket, and the seam for other transports.
+//!
+//! TCP and Unix sockets differ only in how they are opened. What encrypts would be a further
+//! kind here: it has to offer the same three things (the shared descriptor, a receive into a
+//! caller's buffer, both directions' shutdown).
+
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+
+use bytes::BytesMut;
+use compio_buf::{BufResult, IntoInner, IoBuf, IoBufExt};
+use compio_driver::{BufferRef, SharedFd, ToSharedFd};
+use compio_io::{AsyncRead, AsyncReadManaged};
+use compio_net::{TcpStream, UnixStream};
+use futures_util::stream::unfold;
+
+/// A connected byte stream. Clones share the same socket.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A receive that owns its buffer and is on its way.
+pub(crate) type DirectReceive = Pin<Box<dyn Future<Output = BufResult<usize, BytesMut>>>>;
+
+/// Receives one after the other from the runtime's pool; `None` is the end of the stream.
+///
+/// A new receive begins with the poll after the one that was ready, so between receives nothing
+/// is in flight. It never ends by itself.
+pub(crate) type PooledReceive =
+    Pin<Box<dyn futures_util::Stream<Item = io::Result<Option<BufferRef>>>>>;
+
+impl Stream {
+    /// The descriptor; it stays open until its last holder is gone.
+    pub(crate) fn shared_fd(&self) -> SharedFd<socket2::Socket> {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.to_shared_fd(),
+            Kind::Unix(stream) => stream.to_shared_fd(),
+        }
+    }
+
+    /// Receives up to `bytes_max` bytes behind the end of `buffer`, into its spare capacity.
+    pub(crate) fn receive_into(&self, buffer: BytesMut, bytes_max: usize) -> DirectReceive {
+        async fn read(
+            mut stream: impl AsyncRead,
+            buffer: BytesMut,
+            bytes_max: usize,
+        ) -> BufResult<usize, BytesMut> {
+            let begin = buffer.as_init().len();
+            let end = buffer.capacity().min(begin.saturating_add(bytes_max));
+            let BufResult(result, slice) = stream.read(buffer.slice(begin..end)).await;
+            BufResult(result, slice.into_inner())
+        }
+        match &self.kind {
+            Kind::Tcp(stream) => Box::pin(read(stream.clone(), buffer, bytes_max)),
+            Kind::Unix(stream) => Box::pin(read(stream.clone(), buffer, bytes_max)),
+        }
+    }
+
+    /// Receives into chunks of the runtime's pool.
+    pub(crate) fn receive_pooled(&self) -> PooledReceive {
+        fn receives(stream: impl AsyncReadManaged<Buffer = BufferRef> + 'static) -> PooledReceive {
+            Box::pin(unfold(stream, async |mut stream| {
+                let result = stream.read_managed(0).await;
+                Some((result, stream))
+            }))
+        }
+        match &self.kind {
+            Kind::Tcp(stream) => receives(stream.clone()),
+            Kind::Unix(stream) => receives(stream.clone()),
+        }
+    }
+
+    /// Ends the sending direction, the receiving one, or both. Operations in flight complete.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self.shared_fd().shutdown(how) {
+            // The peer was faster; there is nothing left to end.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The address of the peer, where the socket has one.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.peer_addr(),
+            Kind::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Turns off Nagle's algorithm: the driver gathers small messages itself, so waiting in the
+    /// kernel for more would only add delay.
+    pub fn set_no_delay(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.set_nodelay(true),
+            Kind::Unix(_) => Ok(()),
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Stream {
+            kind: Kind::Tcp(stream),
+        }
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Stream {
+            kind: Kind::Unix(stream),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `ChunkReceiver` on real sockets, on both drivers.
+
+mod support;
+
+use std::io::Write;
+use std::net::{Shutdown, TcpListener, TcpStream};
+
+use bytes::BytesMut;
+use support::{on_driver, on_each_driver, poll_at_most};
+use ws::{ChunkReceiver, DriverChoice, DriverKind, Received, RuntimeOptions, receive_counters};
+
+fn pair() -> (ChunkReceiver, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    client.set_nodelay(true).expect("no delay");
+    let (server, _) = listener.accept().expect("accept");
+    let stream = compio_net::TcpStream::from_std(server).expect("attach");
+    (ChunkReceiver::new(stream), client)
+}
+
+fn chunk(received: Received) -> ws::Chunk {
+    match received {
+        Received::Chunk(chunk) => chunk,
+        other => panic!("expected a chunk, got {other:?}"),
+    }
+}
+
+/// A byte stream that shows a lost, doubled or swapped byte.
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..bytes)
+        .map(|index| (index % 251) as u8 ^ (index / 251 % 241) as u8)
+        .collect()
+}
+
+#[test]
+fn chunks_arrive_in_order_and_the_end_is_final() {
+    on_each_driver(|kind| async move {
+        let (mut receiver, mut client) = pair();
+        client.write_all(b"one").expect("write");
+        let first = chunk(receiver.recv().await.expect("receive"));
+        assert_eq!(&first[..], b"one");
+        assert_eq!(first.is_pooled(), kind == DriverKind::IoUring);
+        client.write_all(b"two").expect("write");
+        assert_eq!(&chunk(receiver.recv().await.expect("receive"))[..], b"two");
+        client.shutdown(Shutdown::Write).expect("shutdown");
+        for _ in 0..3 {
+            assert!(matches!(receiver.recv().await, Ok(Received::End)));
+        }
+    });
+}
+
+#[test]
+fn a_dropped_future_loses_nothing() {
+    on_each_driver(|_| async {
+        let (mut receiver, mut client) = pair();
+        let sent = pattern(300_000);
+        let to_send = sent.clone();
+        let writer = std::thread::spawn(move || {
+            for part in to_send.chunks(977) {
+                client.write_all(part).expect("write");
+            }
+        });
+        let mut received = Vec::new();
+        let mut round = 0;
+        loop {
+            round += 1;
+            match poll_at_most(round % 3, receiver.recv()).await {
+                None => turn().await,
+                Some(Ok(Received::End)) => break,
+                Some(result) => received.extend_from_slice(&chunk(result.expect("receive"))),
+            }
+        }
+        writer.join().expect("writer");
+        assert!(received == sent, "the bytes differ");
+    });
+}
+
+/// Lets the runtime turn once.
+async fn turn() {
+    let mut turned = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut turned, true) {
+            std::task::Poll::Ready(())
+        } else {
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}
+
+#[test]
+fn bytes_are_received_behind_the_end_of_a_buffer_and_not_beyond_the_limit() {
+    on_each_driver(|_| async {
+        let (mut receiver, mut client) = pair();
+        client.write_all(b"0123456789").expect("write");
+        let mut buffer = BytesMut::with_capacity(64);
+        buffer.extend_from_slice(b"head:");
+        let address = buffer.as_ptr();
+        receiver.arm_into(buffer, 4);
+        assert!(receiver.is_armed());
+        assert!(poll_at_most(0, receiver.recv()).await.is_none());
+        match receiver.recv().await.expect("receive") {
+            Received::Buffer {
+                buffer,
+                received_bytes,
+            } => {
+                assert_eq!((&buffer[..], received_bytes), (&b"head:0123"[..], 4));
+                assert_eq!(buffer.as_ptr(), address);
+            }
+            other => panic!("expected the buffer, got {other:?}"),
+        }
+        assert_eq!(
+            &chunk(receiver.recv().await.expect("receive"))[..],
+            b"456789"
+        );
+        drop(client);
+        receiver.arm_into(BytesMut::with_capacity(16), 16);
+        assert!(matches!(receiver.recv().await, Ok(Received::End)));
+    });
+}
+
+#[test]
+fn a_reset_is_an_error() {
+    on_each_driver(|_| async {
+        let (mut receiver, client) = pair();
+        socket2::SockRef::from(&client)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("linger");
+        drop(client);
+        let error = receiver.recv().await.expect_err("reset");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+/// All chunks of a tiny pool are held while other connections receive: they go on with heap
+/// chunks, each receive counted once, and use the pool again when chunks come back.
+#[test]
+fn a_dry_pool_is_counted_and_never_stalls() {
+    let options = RuntimeOptions {
+        driver: DriverChoice::IoUring,
+        pool_chunks_count: 2,
+        ..RuntimeOptions::default()
+    };
+    on_driver(&options, |_| async {
+        let mut connections: Vec<_> = (0..8).map(|_| pair()).collect();
+        let mut held = Vec::new();
+        for (receiver, client) in &mut connections {
+            client.write_all(b"first").expect("write");
+            held.push(chunk(receiver.recv().await.expect("receive")));
+        }
+        assert!(held.iter().all(|chunk| &chunk[..] == b"first"));
+        assert_eq!(held.iter().filter(|chunk| chunk.is_pooled()).count(), 2);
+        let counters = receive_counters();
+        assert_eq!(counters.pooled_count, 2);
+        assert_eq!(counters.heap_count, 6);
+        assert_eq!(counters.pool_dry_count, 6);
+        // A receive that waits on the dry pool waits for bytes; it does not spin.
+        let (receiver, client) = &mut connections[0];
+        assert!(poll_at_most(1, receiver.recv()).await.is_none());
+        client.write_all(b"second").expect("write");
+        assert_eq!(
+            &chunk(receiver.recv().await.expect("receive"))[..],
+            b"second"
+        );
+        assert_eq!(receive_counters().pool_dry_count, 7);
+        held.clear();
+        client.write_all(b"third").expect("write");
+        assert!(chunk(receiver.recv().await.expect("receive")).is_pooled());
+    });
+}
+
+#[test]
+fn unix_sockets_are_streams_too() {
+    on_each_driver(|_| async {
+        let (source, mut target) = std::os::unix::net::UnixStream::pair().expect("pair");
+        let stream = compio_net::UnixStream::from_std(source).expect("attach");
+        let mut receiver = ChunkReceiver::new(stream);
+        target.write_all(b"local").expect("write");
+        assert_eq!(
+            &chunk(receiver.recv().await.expect("receive"))[..],
+            b"local"
+        );
+    });
+}
