@@ -1,1 +1,50 @@
-//! ws-proto: see ARCHITECTURE.md.
+//! WebSocket as a state machine: chunks of bytes in, events and bytes to write out.
+//!
+//! **This room** is the WebSocket protocol (RFC 6455) for client and server, without I/O.
+//! **Owns** the opening handshake, framing, masking, fragmentation, UTF-8, closing, limits.
+//! **Never** touches a socket, a clock or randomness: time and masking keys are arguments.
+//! **Start reading at** [`Connection`], then `connection/receive.rs`.
+//! **Tests run with** `cargo nextest run -p ws-proto --all-features`.
+//!
+//! # The run loop of a driver
+//!
+//! ```text
+//!            chunk ──▶ Connection::handle_chunk ──▶ Event (message, ping, close, failure)
+//!   kernel                      │  send, close
+//!            ◀── transmit ◀── Connection::poll_transmit
+//! ```
+//!
+//! 1. Read the request head into a buffer and give it to `handshake::ServerHandshake`
+//!    (or write `handshake::ClientHandshake::request` and give it the response).
+//! 2. Make a [`Connection`]; give it each received chunk until
+//!    [`handle_chunk`](Connection::handle_chunk) returns `None`.
+//! 3. Write what [`poll_transmit`](Connection::poll_transmit) gives, once per received chunk,
+//!    so that all answers to one receive leave in one write.
+//! 4. When [`is_finished`](Connection::is_finished), close the byte stream.
+
+#![no_std]
+#![warn(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+extern crate alloc;
+
+mod close_code;
+mod connection;
+mod error;
+pub mod frame;
+pub mod limits;
+pub mod mask;
+mod message;
+mod opcode;
+mod role;
+mod utf8;
+
+pub use close_code::{CloseCode, CloseFrame};
+pub use connection::{
+    Config, Connection, MaskingKeySource, PongOverflow, ReceiveBuffer, SendError, Transmit,
+};
+pub use error::ProtocolError;
+pub use limits::Limits;
+pub use message::{Event, MessageKind, Payload};
+pub use opcode::OpCode;
+pub use role::Role;

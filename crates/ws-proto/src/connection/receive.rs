@@ -1,0 +1,414 @@
+//! The way in: chunks become events.
+
+use core::ops::Range;
+
+use super::*;
+use crate::frame::{self, Expectation, HEADER_BYTES_MAX, Header};
+use crate::limits::{ASSEMBLY_BYTES_MIN, DIRECT_RECEIVE_BYTES_MIN};
+use crate::{CloseCode, CloseFrame, MessageKind, OpCode, Payload, mask, utf8};
+
+/// A buffer into which the kernel may receive the rest of a large payload.
+#[derive(Debug)]
+pub struct ReceiveBuffer {
+    /// The message so far; append what arrives.
+    pub bytes: BytesMut,
+    /// Most bytes to append. The spare capacity is at least this large.
+    pub limit: usize,
+}
+
+/// What is known of the frames that have begun and not ended.
+#[derive(Debug, Default)]
+pub(super) struct Receiver {
+    /// A header that a chunk cut.
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: u8,
+    /// The frame whose payload is incomplete.
+    frame: Option<OpenFrame>,
+    /// The message whose last frame is incomplete.
+    message: Option<OpenMessage>,
+    /// The payload of that message.
+    assembly: BytesMut,
+    /// The payload of a control frame that a chunk cut.
+    control: BytesMut,
+    utf8: utf8::Validator,
+    /// Length and limit of the assembly buffer while the driver has it.
+    lent: Option<(usize, usize)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OpenFrame {
+    opcode: OpCode,
+    fin: bool,
+    /// Payload bytes that have not arrived; never zero between chunks.
+    missing_bytes: u64,
+    /// The masking key, turned to the next byte.
+    masking_key: Option<[u8; 4]>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OpenMessage {
+    kind: MessageKind,
+    /// Frames so far, empty ones included.
+    fragments: u32,
+    /// Payload bytes that its frames so far announced.
+    announced_bytes: u64,
+}
+
+impl Receiver {
+    /// Gives all memory back.
+    pub(super) fn release(&mut self) {
+        self.frame = None;
+        self.message = None;
+        self.header_bytes = 0;
+        self.assembly = BytesMut::new();
+        self.control = BytesMut::new();
+    }
+}
+
+/// What one step of parsing led to.
+enum Step {
+    /// An event for the caller.
+    Event(Event),
+    /// Something was consumed; go on.
+    Continue,
+    /// The chunk is used up.
+    Exhausted,
+}
+
+impl Connection {
+    /// Takes received bytes from `position` on and returns at the first event, with `position`
+    /// behind it. Call it again with the same chunk until it returns `None`; then the chunk is
+    /// used up.
+    ///
+    /// Payloads are unmasked in place. A message that lies whole in the chunk is reported as a
+    /// range of it. After the peer's Close frame or a failure everything is discarded.
+    ///
+    /// # Panics
+    /// If the buffer of [`take_receive_buffer`](Self::take_receive_buffer) was not given back.
+    pub fn handle_chunk(&mut self, chunk: &mut [u8], position: &mut usize) -> Option<Event> {
+        assert!(
+            self.receiver.lent.is_none(),
+            "a chunk came while the receive buffer is lent"
+        );
+        self.timers.received = true;
+        while !self.closing.receive_is_over() {
+            match self.step(chunk, position) {
+                Ok(Step::Event(event)) => return Some(event),
+                Ok(Step::Continue) => {}
+                Ok(Step::Exhausted) => return None,
+                Err(error) => {
+                    *position = chunk.len();
+                    return Some(self.fail(error));
+                }
+            }
+        }
+        *position = chunk.len();
+        None
+    }
+
+    /// Lends the buffer of a large message in the middle of a frame, so that the kernel can
+    /// append to it; `None` when a chunk is the better target. Give it back by
+    /// [`handle_receive_buffer`](Self::handle_receive_buffer) before anything else is received.
+    ///
+    /// The buffer grows with the bytes received, never with the length that was announced.
+    pub fn take_receive_buffer(&mut self) -> Option<ReceiveBuffer> {
+        let receiver = &mut self.receiver;
+        let frame = receiver.frame.filter(|frame| !frame.opcode.is_control())?;
+        let missing = usize::try_from(frame.missing_bytes).unwrap_or(usize::MAX);
+        let received = receiver.assembly.len();
+        if received < DIRECT_RECEIVE_BYTES_MIN || missing < DIRECT_RECEIVE_BYTES_MIN {
+            return None;
+        }
+        let mut bytes = core::mem::take(&mut receiver.assembly);
+        if bytes.capacity() - received < missing.min(DIRECT_RECEIVE_BYTES_MIN) {
+            bytes.reserve(missing.min(received));
+        }
+        let limit = missing.min(bytes.capacity() - received);
+        receiver.lent = Some((received, limit));
+        Some(ReceiveBuffer { bytes, limit })
+    }
+
+    /// Takes the lent buffer back, with what arrived appended to it (possibly nothing).
+    ///
+    /// # Panics
+    /// If no buffer was lent, or `bytes` is shorter than it was or longer than its limit.
+    pub fn handle_receive_buffer(&mut self, mut bytes: BytesMut) -> Option<Event> {
+        let lent = self.receiver.lent.take();
+        let (start, limit) = lent.expect("the driver gives back only what it took");
+        assert!(
+            bytes.len() >= start && bytes.len() - start <= limit,
+            "the receive buffer came back with {} bytes, lent with {start} and limit {limit}",
+            bytes.len()
+        );
+        if self.closing.receive_is_over() {
+            return None;
+        }
+        let frame = self.receiver.frame?;
+        let received = bytes.len() - start;
+        self.timers.received |= received > 0;
+        let piece = bytes.get_mut(start..).unwrap_or_default();
+        self.receiver.frame = unmask_piece(frame, piece);
+        let checked = self.check_text(piece);
+        self.receiver.assembly = bytes;
+        match checked.and_then(|()| self.end_of_piece(frame.fin)) {
+            Ok(event) => event,
+            Err(error) => Some(self.fail(error)),
+        }
+    }
+
+    fn step(&mut self, chunk: &mut [u8], position: &mut usize) -> Result<Step, ProtocolError> {
+        if let Some(frame) = self.receiver.frame {
+            return self.continue_frame(frame, chunk, position);
+        }
+        let Some(header) = self.read_header(chunk, position)? else {
+            return Ok(Step::Exhausted);
+        };
+        if !header.opcode.is_control() {
+            self.admit_data_frame(&header)?;
+        }
+        let available = chunk.len() - *position;
+        if header.payload_bytes > available as u64 {
+            let frame = OpenFrame {
+                opcode: header.opcode,
+                fin: header.fin,
+                missing_bytes: header.payload_bytes,
+                masking_key: header.masking_key,
+            };
+            return self.continue_frame(frame, chunk, position);
+        }
+        let range = *position..*position + header.payload_bytes as usize;
+        *position = range.end;
+        let payload = chunk.get_mut(range.clone()).unwrap_or_default();
+        if let Some(key) = header.masking_key {
+            mask::apply(payload, key);
+        }
+        self.whole_frame(&header, payload, range)
+    }
+
+    /// Reads a header at `position`, or keeps its start for the next chunk.
+    fn read_header(
+        &mut self,
+        chunk: &[u8],
+        position: &mut usize,
+    ) -> Result<Option<Header>, ProtocolError> {
+        let expect = Expectation {
+            receiver: self.role,
+            rsv1_negotiated: false,
+            message_open: self.receiver.message.is_some(),
+            frame_bytes_max: self.config.limits.frame_bytes_max,
+        };
+        let rest = chunk.get(*position..).unwrap_or_default();
+        let receiver = &mut self.receiver;
+        let kept = usize::from(receiver.header_bytes);
+        if kept == 0
+            && let Some((header, header_bytes)) = frame::parse(rest, &expect)?
+        {
+            *position += header_bytes;
+            return Ok(Some(header));
+        }
+        let mut joined_bytes = kept;
+        for (slot, &byte) in receiver.header.iter_mut().skip(kept).zip(rest) {
+            *slot = byte;
+            joined_bytes += 1;
+        }
+        let joined = receiver.header.get(..joined_bytes).unwrap_or_default();
+        if let Some((header, header_bytes)) = frame::parse(joined, &expect)? {
+            receiver.header_bytes = 0;
+            *position += header_bytes - kept;
+            return Ok(Some(header));
+        }
+        receiver.header_bytes = joined_bytes as u8;
+        *position = chunk.len();
+        Ok(None)
+    }
+
+    /// Counts the frame against the limits of its message, before any of its payload.
+    fn admit_data_frame(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        let limits = &self.config.limits;
+        let (fragments, announced_bytes) = match &self.receiver.message {
+            Some(message) => (message.fragments, message.announced_bytes),
+            None => (0, 0),
+        };
+        let fragments = fragments.saturating_add(1);
+        let announced_bytes = announced_bytes.saturating_add(header.payload_bytes);
+        if fragments > limits.fragments_max {
+            return Err(ProtocolError::TooManyFragments);
+        }
+        if announced_bytes > limits.message_bytes_max {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        match &mut self.receiver.message {
+            Some(message) => {
+                message.fragments = fragments;
+                message.announced_bytes = announced_bytes;
+            }
+            None => {
+                let kind = match header.opcode {
+                    OpCode::Text => MessageKind::Text,
+                    _ => MessageKind::Binary,
+                };
+                self.receiver.message = Some(OpenMessage {
+                    kind,
+                    fragments,
+                    announced_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame whose payload, already unmasked, lies whole in the chunk.
+    fn whole_frame(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        range: Range<usize>,
+    ) -> Result<Step, ProtocolError> {
+        if header.opcode.is_control() {
+            return self.control_frame(header.opcode, payload, Payload::Chunk(range));
+        }
+        let single = header.fin && header.opcode != OpCode::Continuation;
+        if single && let Some(message) = self.receiver.message.take() {
+            if message.kind == MessageKind::Text && !utf8::is_valid(payload) {
+                return Err(ProtocolError::InvalidUtf8);
+            }
+            return Ok(Step::Event(Event::Message {
+                kind: message.kind,
+                payload: Payload::Chunk(range),
+            }));
+        }
+        self.check_text(payload)?;
+        self.receiver.append(payload, 0);
+        Ok(match self.end_of_piece(header.fin)? {
+            Some(event) => Step::Event(event),
+            None => Step::Continue,
+        })
+    }
+
+    /// Takes what the chunk has of a frame that does not end before it.
+    fn continue_frame(
+        &mut self,
+        frame: OpenFrame,
+        chunk: &mut [u8],
+        position: &mut usize,
+    ) -> Result<Step, ProtocolError> {
+        let rest = chunk.get_mut(*position..).unwrap_or_default();
+        let missing = usize::try_from(frame.missing_bytes).unwrap_or(usize::MAX);
+        let length = rest.len().min(missing);
+        if length == 0 {
+            // Nothing of the payload is here yet: a waiting connection gets no buffer.
+            self.receiver.frame = Some(frame);
+            return Ok(Step::Exhausted);
+        }
+        let piece = rest.get_mut(..length).unwrap_or_default();
+        *position += length;
+        let still_open = unmask_piece(frame, piece);
+        self.receiver.frame = still_open;
+        let still_missing = still_open.map_or(0, |frame| frame.missing_bytes);
+        if frame.opcode.is_control() {
+            let control = &mut self.receiver.control;
+            control.reserve(length.saturating_add(still_missing as usize));
+            control.extend_from_slice(piece);
+            if still_open.is_some() {
+                return Ok(Step::Exhausted);
+            }
+            let payload = core::mem::take(&mut self.receiver.control);
+            let shared = payload.clone();
+            return self.control_frame(frame.opcode, &shared, Payload::Owned(payload));
+        }
+        self.check_text(piece)?;
+        self.receiver.append(piece, still_missing);
+        Ok(match self.end_of_piece(frame.fin)? {
+            Some(event) => Step::Event(event),
+            None if still_open.is_some() => Step::Exhausted,
+            None => Step::Continue,
+        })
+    }
+
+    /// Checks a piece of text; other messages pass.
+    fn check_text(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
+        let message = self.receiver.message.as_ref();
+        if message.is_some_and(|message| message.kind == MessageKind::Text) {
+            let pushed = self.receiver.utf8.push(piece);
+            pushed.map_err(|_| ProtocolError::InvalidUtf8)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the message if its last frame is complete.
+    fn end_of_piece(&mut self, fin: bool) -> Result<Option<Event>, ProtocolError> {
+        if !fin || self.receiver.frame.is_some() {
+            return Ok(None);
+        }
+        let Some(message) = self.receiver.message.take() else {
+            return Ok(None);
+        };
+        let text_end = self.receiver.utf8.finish();
+        text_end.map_err(|_| ProtocolError::InvalidUtf8)?;
+        Ok(Some(Event::Message {
+            kind: message.kind,
+            payload: Payload::Owned(core::mem::take(&mut self.receiver.assembly)),
+        }))
+    }
+
+    fn control_frame(
+        &mut self,
+        opcode: OpCode,
+        body: &[u8],
+        payload: Payload,
+    ) -> Result<Step, ProtocolError> {
+        Ok(Step::Event(match opcode {
+            OpCode::Ping => {
+                self.answer_ping(body)?;
+                Event::Ping(payload)
+            }
+            OpCode::Close => {
+                let frame = parse_close(body)?;
+                self.receive_close(frame)
+            }
+            _ => Event::Pong(payload),
+        }))
+    }
+}
+
+impl Receiver {
+    /// Appends to the message. The buffer doubles with what has arrived; a small frame gets
+    /// all its room at once.
+    fn append(&mut self, piece: &[u8], still_missing_bytes: u64) {
+        if self.assembly.capacity() == 0 {
+            let expected = (piece.len() as u64).saturating_add(still_missing_bytes);
+            let first = expected.min(ASSEMBLY_BYTES_MIN as u64) as usize;
+            self.assembly.reserve(first.max(piece.len()));
+        }
+        self.assembly.extend_from_slice(piece);
+    }
+}
+
+/// Unmasks the next bytes of a frame; returns what is left of it.
+fn unmask_piece(mut frame: OpenFrame, piece: &mut [u8]) -> Option<OpenFrame> {
+    if let Some(key) = frame.masking_key {
+        mask::apply(piece, key);
+        frame.masking_key = Some(mask::rotate(key, piece.len()));
+    }
+    frame.missing_bytes -= piece.len() as u64;
+    (frame.missing_bytes > 0).then_some(frame)
+}
+
+/// The body of a Close frame (RFC 6455 §5.5.1).
+fn parse_close(body: &[u8]) -> Result<Option<CloseFrame>, ProtocolError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let Some((code, reason)) = body.split_first_chunk::<2>() else {
+        return Err(ProtocolError::ClosePayloadTooShort);
+    };
+    let code = CloseCode::from_u16(u16::from_be_bytes(*code));
+    if !code.is_sendable() {
+        return Err(ProtocolError::InvalidCloseCode);
+    }
+    let reason = core::str::from_utf8(reason).map_err(|_| ProtocolError::InvalidCloseReason)?;
+    Ok(Some(CloseFrame {
+        code,
+        reason: reason.into(),
+    }))
+}

@@ -1,0 +1,395 @@
+//! The way out: messages become parts of the next write.
+
+use alloc::vec::Vec;
+
+use bytes::{BufMut, Bytes};
+
+use super::*;
+use crate::frame::{self, HEADER_BYTES_MAX};
+use crate::limits::{COALESCE_CAPACITY_MIN, CONTROL_BYTES_MAX};
+use crate::{CloseCode, MessageKind, OpCode, mask};
+
+/// Why something was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendError {
+    /// A Close frame was sent or received, or the connection failed.
+    Closed,
+    /// The queue has no room for it (`Limits::send_queue_bytes_max`).
+    QueueFull,
+    /// A control frame carries at most 125 bytes (RFC 6455 §5.5).
+    ControlTooLong,
+    /// The close code may not be sent, or the reason is longer than 123 bytes.
+    InvalidClose,
+}
+
+impl core::fmt::Display for SendError {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str(match self {
+            Self::Closed => "the connection is closed for sending",
+            Self::QueueFull => "the send queue is full",
+            Self::ControlTooLong => "a control frame carries at most 125 bytes",
+            Self::InvalidClose => "the close code or reason may not be sent",
+        })
+    }
+}
+
+impl core::error::Error for SendError {}
+
+/// Bytes to write now, in order, before the next [`Connection::poll_transmit`].
+#[derive(Debug)]
+pub enum Transmit {
+    /// One buffer. Give it back by [`Connection::recycle`] or drop it.
+    Contiguous(BytesMut),
+    /// Parts of one vectored write, none of them empty. More than 1,024 need several writes.
+    Vectored(Vec<Bytes>),
+}
+
+impl Transmit {
+    /// Bytes over all parts.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Contiguous(bytes) => bytes.len(),
+            Self::Vectored(parts) => parts.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// Never true for what `poll_transmit` gives.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    /// Sealed parts, in order.
+    parts: Vec<Bytes>,
+    /// Frames and headers behind the sealed parts, put together in one buffer.
+    open: BytesMut,
+    /// Bytes in `parts`.
+    sealed_bytes: usize,
+    /// Bytes of the last transmit, which the driver is writing.
+    in_flight_bytes: usize,
+    /// Automatic pongs queued since the last transmit.
+    pongs: u32,
+    /// Payload of the newest ping beyond the limit; its pong leaves with the next transmit.
+    latest_ping: Option<Bytes>,
+}
+
+impl Connection {
+    /// Queues a message. A payload larger than `Limits::coalesce_bytes_max` is not copied by a
+    /// server; a client masks it in place when `payload` is the only owner and copies and masks
+    /// it in one pass otherwise. Text must be valid UTF-8: it is not checked again.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`], or [`SendError::QueueFull`] when
+    /// [`has_room_for`](Self::has_room_for) is false. Nothing is queued then.
+    pub fn send(&mut self, kind: MessageKind, payload: Bytes) -> Result<(), SendError> {
+        self.admit(payload.len())?;
+        let frame_max = self.config.limits.send_frame_bytes_max.max(1);
+        if payload.len() <= frame_max {
+            self.queue_payload(kind.into(), true, payload);
+            return Ok(());
+        }
+        self.queue_fragments(kind, alloc::vec![payload]);
+        Ok(())
+    }
+
+    /// Queues a message that is copied at once, for small payloads that lie in a chunk.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_copied(&mut self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
+        self.admit(payload.len())?;
+        if payload.len() <= self.config.limits.send_frame_bytes_max.max(1) {
+            self.queue_copied(kind.into(), true, payload);
+        } else {
+            self.queue_fragments(kind, alloc::vec![Bytes::copy_from_slice(payload)]);
+        }
+        Ok(())
+    }
+
+    /// Queues one message whose payload is `parts` in order.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_parts(&mut self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), SendError> {
+        let payload_bytes = parts.iter().map(Bytes::len).sum();
+        self.admit(payload_bytes)?;
+        self.queue_fragments(kind, parts);
+        Ok(())
+    }
+
+    /// Queues a ping (RFC 6455 §5.5.2).
+    ///
+    /// # Errors
+    /// [`SendError::ControlTooLong`] beyond 125 bytes, else as [`send`](Self::send).
+    pub fn send_ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.send_control(OpCode::Ping, payload)
+    }
+
+    /// Queues a pong, asked for or not (RFC 6455 §5.5.3).
+    ///
+    /// # Errors
+    /// As [`send_ping`](Self::send_ping).
+    pub fn send_pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.send_control(OpCode::Pong, payload)
+    }
+
+    /// Everything queued, for one write. The transmit before it counts as written.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.flush_latest_ping();
+        let sender = &mut self.sender;
+        sender.in_flight_bytes = sender.sealed_bytes + sender.open.len();
+        if sender.in_flight_bytes == 0 {
+            return None;
+        }
+        sender.pongs = 0;
+        sender.sealed_bytes = 0;
+        let open = core::mem::take(&mut sender.open);
+        if sender.parts.is_empty() {
+            return Some(Transmit::Contiguous(open));
+        }
+        let mut parts = core::mem::take(&mut sender.parts);
+        if !open.is_empty() {
+            parts.push(open.freeze());
+        }
+        Some(Transmit::Vectored(parts))
+    }
+
+    /// Lends a buffer for small outgoing frames, such as the one of a finished
+    /// [`Transmit::Contiguous`]; its content is discarded. Kept only until the next
+    /// `poll_transmit`. A driver that never calls it costs one allocation per write.
+    pub fn recycle(&mut self, mut buffer: BytesMut) {
+        if self.sender.open.capacity() == 0 {
+            buffer.clear();
+            self.sender.open = buffer;
+        }
+    }
+
+    /// Whether `poll_transmit` would return something.
+    #[must_use]
+    pub fn has_transmit(&self) -> bool {
+        let sender = &self.sender;
+        !sender.open.is_empty() || !sender.parts.is_empty() || sender.latest_ping.is_some()
+    }
+
+    /// Bytes queued and not known to be written: those of the last transmit count until
+    /// `poll_transmit` is called again.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        let sender = &self.sender;
+        sender.sealed_bytes + sender.open.len() + sender.in_flight_bytes
+    }
+
+    /// Whether a message of this many bytes fits into the queue. An empty queue takes any.
+    #[must_use]
+    pub fn has_room_for(&self, payload_bytes: usize) -> bool {
+        let queued = self.queued_bytes();
+        queued == 0
+            || queued.saturating_add(payload_bytes) <= self.config.limits.send_queue_bytes_max
+    }
+
+    /// Whether the driver should stop reading and senders should wait until less is queued.
+    #[must_use]
+    pub fn is_above_high_water(&self) -> bool {
+        self.queued_bytes() >= self.config.limits.send_high_water_bytes
+    }
+}
+
+impl Connection {
+    fn admit(&self, payload_bytes: usize) -> Result<(), SendError> {
+        if !self.is_open() {
+            return Err(SendError::Closed);
+        }
+        if !self.has_room_for(payload_bytes) {
+            return Err(SendError::QueueFull);
+        }
+        Ok(())
+    }
+
+    fn send_control(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > CONTROL_BYTES_MAX {
+            return Err(SendError::ControlTooLong);
+        }
+        self.admit(payload.len())?;
+        self.queue_control(opcode, payload);
+        Ok(())
+    }
+
+    /// Queues the pong of a ping that just arrived.
+    ///
+    /// # Errors
+    /// [`ProtocolError::TooManyPings`] beyond the limit, if that is the policy.
+    pub(super) fn answer_ping(&mut self, payload: &[u8]) -> Result<(), ProtocolError> {
+        if !self.config.automatic_pong || self.closing.sent {
+            return Ok(());
+        }
+        if self.sender.pongs < self.config.limits.pongs_pending_max {
+            self.sender.pongs += 1;
+            self.queue_control(OpCode::Pong, payload);
+            return Ok(());
+        }
+        match self.config.pong_overflow {
+            PongOverflow::Fail => Err(ProtocolError::TooManyPings),
+            PongOverflow::Coalesce => {
+                self.sender.latest_ping = Some(Bytes::copy_from_slice(payload));
+                Ok(())
+            }
+        }
+    }
+
+    fn flush_latest_ping(&mut self) {
+        if let Some(payload) = self.sender.latest_ping.take() {
+            self.queue_control(OpCode::Pong, &payload);
+        }
+    }
+
+    /// Queues a Close frame; nothing is queued after it (RFC 6455 §5.5.1).
+    pub(super) fn queue_close(&mut self, frame: Option<(CloseCode, &str)>) {
+        self.flush_latest_ping();
+        let mut body = [0; CONTROL_BYTES_MAX];
+        let mut body_bytes = 0;
+        if let Some((code, reason)) = frame {
+            let (code_part, reason_part) = body.split_at_mut(2);
+            code_part.copy_from_slice(&code.to_u16().to_be_bytes());
+            for (target, source) in reason_part.iter_mut().zip(reason.bytes()) {
+                *target = source;
+            }
+            body_bytes = 2 + reason.len().min(reason_part.len());
+        }
+        self.queue_control(OpCode::Close, body.get(..body_bytes).unwrap_or_default());
+        self.closing.sent = true;
+    }
+
+    pub(super) fn queue_control(&mut self, opcode: OpCode, payload: &[u8]) {
+        self.queue_copied(opcode, true, payload);
+    }
+
+    /// Writes header and masked payload behind each other into the open buffer.
+    fn queue_copied(&mut self, opcode: OpCode, fin: bool, payload: &[u8]) {
+        let key = self.masking_key.map(|source| source());
+        let open = self.sender.open_with_room(HEADER_BYTES_MAX + payload.len());
+        put_header(open, opcode, fin, payload.len(), key);
+        match key {
+            None => open.put_slice(payload),
+            Some(key) => mask::copy_masked(payload, open, key),
+        }
+    }
+
+    /// Queues one frame, without copying a large payload where the role allows it.
+    fn queue_payload(&mut self, opcode: OpCode, fin: bool, payload: Bytes) {
+        if payload.len() <= self.config.limits.coalesce_bytes_max {
+            return self.queue_copied(opcode, fin, &payload);
+        }
+        let Some(source) = self.masking_key else {
+            let open = self.sender.open_with_room(HEADER_BYTES_MAX);
+            put_header(open, opcode, fin, payload.len(), None);
+            return self.sender.seal(payload);
+        };
+        match payload.try_into_mut() {
+            Ok(mut owned) => {
+                let key = source();
+                mask::apply(&mut owned, key);
+                let open = self.sender.open_with_room(HEADER_BYTES_MAX);
+                put_header(open, opcode, fin, owned.len(), Some(key));
+                self.sender.seal(owned.freeze());
+            }
+            Err(shared) => self.queue_copied(opcode, fin, &shared),
+        }
+    }
+
+    /// Queues one message of several parts as frames of at most `send_frame_bytes_max`.
+    fn queue_fragments(&mut self, kind: MessageKind, parts: Vec<Bytes>) {
+        let frame_max = self.config.limits.send_frame_bytes_max.max(1);
+        let mut left: usize = parts.iter().map(Bytes::len).sum();
+        let mut parts = parts.into_iter().filter(|part| !part.is_empty());
+        let mut part = Bytes::new();
+        let mut opcode = OpCode::from(kind);
+        loop {
+            let frame_bytes = left.min(frame_max);
+            left -= frame_bytes;
+            let key = self.masking_key.map(|source| source());
+            let open = self.sender.open_with_room(HEADER_BYTES_MAX);
+            put_header(open, opcode, left == 0, frame_bytes, key);
+            let mut sent = 0;
+            while sent < frame_bytes {
+                if part.is_empty() {
+                    let Some(next) = parts.next() else { break };
+                    part = next;
+                }
+                let piece = part.split_to(part.len().min(frame_bytes - sent));
+                let piece_bytes = piece.len();
+                self.queue_piece(piece, key.map(|key| mask::rotate(key, sent)));
+                sent += piece_bytes;
+            }
+            if left == 0 {
+                return;
+            }
+            opcode = OpCode::Continuation;
+        }
+    }
+
+    /// Queues part of a frame's payload; `key` is turned to the part's place in the frame.
+    fn queue_piece(&mut self, piece: Bytes, key: Option<[u8; 4]>) {
+        let copied = piece.len() <= self.config.limits.coalesce_bytes_max;
+        match (key, copied) {
+            (None, true) => self.sender.open_with_room(piece.len()).put_slice(&piece),
+            (None, false) => self.sender.seal(piece),
+            (Some(key), true) => {
+                mask::copy_masked(&piece, self.sender.open_with_room(piece.len()), key);
+            }
+            (Some(key), false) => match piece.try_into_mut() {
+                Ok(mut owned) => {
+                    mask::apply(&mut owned, key);
+                    self.sender.seal(owned.freeze());
+                }
+                Err(shared) => {
+                    mask::copy_masked(&shared, self.sender.open_with_room(shared.len()), key);
+                }
+            },
+        }
+    }
+}
+
+impl Sender {
+    fn open_with_room(&mut self, bytes: usize) -> &mut BytesMut {
+        if self.open.capacity() == 0 {
+            self.open.reserve(bytes.max(COALESCE_CAPACITY_MIN));
+        } else {
+            self.open.reserve(bytes);
+        }
+        &mut self.open
+    }
+
+    /// Appends a part of its own behind everything in the open buffer.
+    fn seal(&mut self, part: Bytes) {
+        if !self.open.is_empty() {
+            let sealed = self.open.split().freeze();
+            self.sealed_bytes += sealed.len();
+            self.parts.push(sealed);
+        }
+        self.sealed_bytes += part.len();
+        self.parts.push(part);
+    }
+}
+
+fn put_header(
+    target: &mut BytesMut,
+    opcode: OpCode,
+    fin: bool,
+    payload_bytes: usize,
+    masking_key: Option<[u8; 4]>,
+) {
+    let header = frame::Header {
+        fin,
+        rsv1: false,
+        opcode,
+        payload_bytes: payload_bytes as u64,
+        masking_key,
+    };
+    target.put_slice(header.encode().as_slice());
+}
