@@ -1,6 +1,6 @@
 //! What every driver test needs: both drivers, and futures that are dropped after some polls.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::future::Future;
 use std::pin::Pin;
