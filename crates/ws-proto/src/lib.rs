@@ -14,8 +14,8 @@
 //!            ◀── transmit ◀── Connection::poll_transmit
 //! ```
 //!
-//! 1. Read the request head into a buffer and give it to `handshake::ServerHandshake`
-//!    (or write `handshake::ClientHandshake::request` and give it the response).
+//! 1. Read the request head into a buffer and give it to [`handshake::ServerHandshake`]
+//!    (or write [`handshake::ClientHandshake::request`] and give it the response).
 //! 2. Make a [`Connection`]; give it each received chunk until
 //!    [`handle_chunk`](Connection::handle_chunk) returns `None`.
 //! 3. Write what [`poll_transmit`](Connection::poll_transmit) gives, once per received chunk,
@@ -32,6 +32,7 @@ mod close_code;
 mod connection;
 mod error;
 pub mod frame;
+pub mod handshake;
 pub mod limits;
 pub mod mask;
 mod message;
