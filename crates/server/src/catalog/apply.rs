@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::key::{GroupKey, PartitionKey};
-use super::model::{Catalog, ConsumerGroup, Stream, Token, Topic, User, UserStatus};
+use super::model::{Catalog, ConsumerGroup, Stream, Token, TokenOwner, Topic, User, UserStatus};
 use super::options::TopicOptions;
 use super::permissions::Permissions;
 
@@ -469,7 +469,10 @@ impl Catalog {
         if user.tokens.contains_key(&token.name) {
             return Err(ApplyError::Exists);
         }
-        let owner = (user_id, token.name.clone());
+        let owner = TokenOwner {
+            user_id,
+            name: token.name.clone(),
+        };
         Arc::make_mut(&mut self.tokens).insert(token.token_hash.clone(), owner);
         self.user_mut(user_id)?
             .tokens

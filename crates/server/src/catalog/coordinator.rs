@@ -245,7 +245,6 @@ impl GroupCoordinator {
     }
 
     /// The groups that a client is a member of.
-    #[must_use]
     pub fn groups_of(&self, client_id: u32) -> ClientGroups<'_> {
         static NONE: BTreeSet<GroupKey> = BTreeSet::new();
         self.clients

@@ -24,8 +24,8 @@ pub struct Catalog {
     pub(super) stream_ids: Arc<BTreeMap<Arc<str>, u32>>,
     pub(super) users: Arc<BTreeMap<u32, Arc<User>>>,
     pub(super) user_ids: Arc<BTreeMap<Arc<str>, u32>>,
-    /// Token hash → (user, token name).
-    pub(super) tokens: Arc<BTreeMap<Arc<str>, (u32, Arc<str>)>>,
+    /// Whose token has this hash.
+    pub(super) tokens: Arc<BTreeMap<Arc<str>, TokenOwner>>,
     pub(super) next_stream_id: u32,
     pub(super) next_user_id: u32,
     pub(super) partitions_count: usize,
@@ -124,6 +124,13 @@ pub struct Token {
     pub token_hash: Arc<str>,
     /// Microseconds since the Unix epoch; `None` never expires.
     pub expiry_at_us: Option<u64>,
+}
+
+/// Where the token of a hash is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TokenOwner {
+    pub(super) user_id: u32,
+    pub(super) name: Arc<str>,
 }
 
 impl Catalog {
@@ -260,6 +267,36 @@ impl Catalog {
             Identifier::Name(name) => *self.user_ids.get(name)?,
         };
         self.users.get(&id)
+    }
+
+    /// The user who logs in with the token of this hash at `now_us`.
+    ///
+    /// # Errors
+    /// `INVALID_PERSONAL_ACCESS_TOKEN`, `PERSONAL_ACCESS_TOKEN_EXPIRED` (valid until the
+    /// microsecond before its expiry), `USER_INACTIVE`.
+    pub fn token_user(&self, token_hash: &str, now_us: u64) -> Result<&Arc<User>, Status> {
+        let owner = self
+            .tokens
+            .get(token_hash)
+            .ok_or(Status::INVALID_PERSONAL_ACCESS_TOKEN)?;
+        let user = self
+            .users
+            .get(&owner.user_id)
+            .ok_or(Status::INVALID_PERSONAL_ACCESS_TOKEN)?;
+        let token = user
+            .tokens
+            .get(&owner.name)
+            .ok_or(Status::INVALID_PERSONAL_ACCESS_TOKEN)?;
+        if token
+            .expiry_at_us
+            .is_some_and(|expiry_at_us| expiry_at_us <= now_us)
+        {
+            return Err(Status::PERSONAL_ACCESS_TOKEN_EXPIRED);
+        }
+        if user.status == UserStatus::Inactive {
+            return Err(Status::USER_INACTIVE);
+        }
+        Ok(user)
     }
 }
 
