@@ -38,6 +38,8 @@ pub mod mask;
 mod message;
 mod opcode;
 mod role;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod utf8;
 
 pub use close_code::{CloseCode, CloseFrame};
