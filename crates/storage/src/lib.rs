@@ -1,1 +1,32 @@
-//! storage: see ARCHITECTURE.md.
+//! **This room** keeps partitions' logs, and the journals of small state, on disk.
+//! **Owns** every byte of a data directory (`docs/storage.md`) and what "durable" means
+//! (`docs/durability.md`).
+//! **Never** acknowledges before a sync, serves what is not durable, knows sockets, or reads a
+//! clock; only `disk` does I/O.
+//! **Start reading at** `log`, then `appender` and `recovery`.
+//! **Tests run with** `cargo nextest run -p storage`.
+
+mod appender;
+pub mod data_directory;
+pub mod disk;
+mod entry;
+pub mod error;
+mod index;
+pub mod journal;
+pub mod layout;
+pub mod limits;
+mod log;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod tail;
+
+pub use data_directory::DataDirectory;
+pub use disk::CompioDisk;
+pub use error::{Corruption, Error};
+pub use journal::Journal;
+pub use limits::LogOptions;
+pub use log::{Appended, PartitionLog};
+pub use reader::Records;
+pub use recovery::{RecoveryReport, TornTail};

@@ -1,0 +1,349 @@
+//! The commit task of a log: takes what waits, writes it as one group, syncs once, answers.
+//!
+//! The task belongs to the log, not to whoever appends: it is started when something waits and
+//! ends when nothing does. One group is under way at a time, so whatever comes meanwhile shares
+//! the next write and sync. After a failed write or sync nothing is tried again.
+
+use std::{cell::RefMut, io, rc::Rc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    disk::{Disk, DiskFile, write_all_at},
+    entry::{ENTRY_HEADER_BYTES, EntryHeader, entry_end},
+    error::Error,
+    index::IndexEntry,
+    layout, limits,
+    log::{Appended, Pending, PendingBatch, Shared, Standing, State},
+    segment::{self, Segment},
+    tail::TailBatch,
+};
+
+/// Starts the commit task unless it runs already.
+pub(crate) fn start<D: Disk>(shared: &Rc<Shared<D>>, state: &mut RefMut<'_, State<D::File>>) {
+    if state.commit_running {
+        return;
+    }
+    state.commit_running = true;
+    let shared = Rc::clone(shared);
+    spawn(&Rc::clone(&shared), state, async move {
+        while let Some(work) = next_work(&shared) {
+            perform(&shared, work).await;
+        }
+    });
+}
+
+/// Spawns work that [`crate::PartitionLog::close`] waits for.
+fn spawn<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    state: &mut State<D::File>,
+    work: impl Future<Output = ()> + 'static,
+) {
+    state.tasks_count += 1;
+    let log = Rc::clone(shared);
+    shared.disk.spawn(async move {
+        work.await;
+        let mut state = log.state.borrow_mut();
+        state.tasks_count -= 1;
+        if state.tasks_count == 0 {
+            for waiter in state.idle_waiters.drain(..) {
+                // A waiter that went away needs no answer.
+                let _ = waiter.send(());
+            }
+        }
+    });
+}
+
+/// One step of the commit task.
+enum Work {
+    Group(Vec<PendingBatch>),
+    /// The next batch does not fit into the active segment.
+    Roll,
+    Remove(Pending),
+}
+
+/// Takes the next step, or marks the task as ended when nothing waits.
+fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
+    let mut state = shared.state.borrow_mut();
+    if let Some(Pending::Remove { .. }) = state.pending.front() {
+        return state.pending.pop_front().map(Work::Remove);
+    }
+    let summary = match state.pending.front() {
+        None => {
+            state.commit_running = false;
+            return None;
+        }
+        Some(_) => state.active().summary(),
+    };
+    let mut group = Vec::new();
+    let mut group_bytes = 0;
+    let mut position = summary.end_position;
+    while let Some(Pending::Append(batch)) = state.pending.front() {
+        let end = entry_end(position, batch.record.len());
+        let alone = group.is_empty() && summary.is_empty();
+        if end > shared.options.segment_bytes_max && !alone {
+            break;
+        }
+        if group_bytes + batch.record.len() > limits::GROUP_BYTES_MAX && !group.is_empty() {
+            break;
+        }
+        position = end;
+        group_bytes += batch.record.len();
+        if let Some(Pending::Append(batch)) = state.pending.pop_front() {
+            group.push(batch);
+        }
+    }
+    Some(if group.is_empty() {
+        Work::Roll
+    } else {
+        Work::Group(group)
+    })
+}
+
+async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
+    match work {
+        Work::Group(group) => match write_group(shared, &group).await {
+            Ok(()) => publish_group(shared, group),
+            Err(error) => fail(shared, group, &error),
+        },
+        Work::Roll => {
+            if let Err(error) = roll(shared).await {
+                fail(shared, Vec::new(), &error);
+            }
+        }
+        Work::Remove(Pending::Remove {
+            before_offset,
+            seal,
+            reply,
+        }) => {
+            let result = remove(shared, before_offset, seal).await;
+            if let Err(error) = &result {
+                fail(shared, Vec::new(), error);
+            }
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        }
+        Work::Remove(Pending::Append(_)) => unreachable!("only removals are taken as such"),
+    }
+}
+
+/// Writes and syncs a group behind what is durable.
+async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Result<(), Error> {
+    let (active, full) = {
+        let state = shared.state.borrow();
+        (
+            Rc::clone(state.active()),
+            matches!(state.standing, Standing::Full),
+        )
+    };
+    let named = |operation| Error::at(operation, &active.path);
+    let file = active.open_file().expect("the active segment is open");
+    let position = active.summary().end_position;
+    if full {
+        // Cut what the write that found the disk full may have left, before writing there again.
+        file.set_length(position).await.map_err(named("cut"))?;
+        file.sync().await.map_err(sync_failed(named("sync")))?;
+    }
+    let parts = encode_group(group, active.salt, position);
+    write_all_at(&file, position, parts)
+        .await
+        .map_err(named("write"))?;
+    file.sync().await.map_err(sync_failed(named("sync")))?;
+    shared.syncs_count.set(shared.syncs_count.get() + 1);
+    Ok(())
+}
+
+/// A full disk that is noticed only by the sync is a failed sync all the same: which pages were
+/// written is unknown.
+fn sync_failed(named: impl FnOnce(io::Error) -> Error) -> impl FnOnce(io::Error) -> Error {
+    move |error| named(io::Error::other(error))
+}
+
+/// The bytes of a group: an entry per batch. Small records are copied next to each other, large
+/// ones are parts of their own.
+fn encode_group(group: &[PendingBatch], salt: u64, group_position: u64) -> Vec<Bytes> {
+    let mut parts = Vec::new();
+    let mut joined = BytesMut::new();
+    let mut position = group_position;
+    for batch in group {
+        let header = EntryHeader {
+            record_bytes: u32::try_from(batch.record.len()).expect("checked when it was taken"),
+            synced_position: group_position,
+            record_checksum: batch.header.batch_checksum,
+        };
+        joined.put_slice(&header.encode(salt, position));
+        if batch.record.len() <= limits::WRITE_COPY_BYTES_MAX {
+            joined.put_slice(&batch.record);
+        } else {
+            parts.push(joined.split().freeze());
+            parts.push(batch.record.clone());
+        }
+        let end = header.end_position(position);
+        let padding = end - position - (ENTRY_HEADER_BYTES + batch.record.len()) as u64;
+        joined.put_bytes(0, padding as usize);
+        position = end;
+    }
+    parts.push(joined.freeze());
+    parts
+}
+
+/// Makes a durable group visible to readers and answers who waited for it.
+fn publish_group<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>) {
+    let mut state = shared.state.borrow_mut();
+    state.reopen();
+    let active = Rc::clone(state.active());
+    let mut summary = active.summary();
+    for batch in group {
+        let PendingBatch {
+            header,
+            record,
+            reply,
+        } = batch;
+        let place = IndexEntry {
+            base_offset: header.base_offset,
+            timestamp_us: header.base_timestamp,
+            position: summary.end_position,
+        };
+        active.note(place, shared.options.index_interval_bytes);
+        summary.add(&header, entry_end(summary.end_position, record.len()));
+        active.set_summary(summary);
+        state.pending_bytes -= record.len();
+        state.tail.push(TailBatch {
+            base_offset: header.base_offset,
+            next_offset: header.next_offset(),
+            record,
+        });
+        // Whoever appended may have gone; the batch is durable all the same.
+        let _ = reply.send(Ok(Appended {
+            base_offset: header.base_offset,
+            message_count: header.message_count,
+            base_timestamp_us: header.base_timestamp,
+        }));
+    }
+}
+
+impl<F> State<F> {
+    /// There is space again.
+    fn reopen(&mut self) {
+        if matches!(self.standing, Standing::Full) {
+            self.standing = Standing::Open;
+        }
+    }
+}
+
+/// Answers everybody who waits with `error`, and takes back the offsets that were given out.
+fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
+    let mut state = shared.state.borrow_mut();
+    let closed = matches!(state.standing, Standing::Closed);
+    match error {
+        Error::Full { .. } if !closed => state.standing = Standing::Full,
+        Error::Full { .. } => {}
+        error => {
+            tracing::error!(
+                directory = %shared.directory.display(),
+                offset = state.active().summary().next_offset,
+                %error,
+                "partition fenced: nothing is appended until a restart"
+            );
+            state.standing = Standing::Fenced(error.clone());
+        }
+    }
+    let waiting = group
+        .into_iter()
+        .map(Pending::Append)
+        .chain(state.pending.split_off(0));
+    for pending in waiting {
+        // Whoever asked may have gone.
+        match pending {
+            Pending::Append(batch) => drop(batch.reply.send(Err(error.clone()))),
+            Pending::Remove { reply, .. } => drop(reply.send(Err(error.clone()))),
+        }
+    }
+    state.pending_bytes = 0;
+    state.next_offset = state.active().summary().next_offset;
+}
+
+/// Seals the active segment and begins the next one.
+async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
+    let sealed = Rc::clone(shared.state.borrow().active());
+    let summary = sealed.summary();
+    let next = segment::create(&shared.disk, &shared.directory, summary.next_offset).await?;
+    let mut state = shared.state.borrow_mut();
+    state.segments.push_back(Rc::new(next));
+    let log = Rc::clone(shared);
+    spawn(shared, &mut state, async move {
+        finish_sealed(&log, &sealed).await
+    });
+    Ok(())
+}
+
+/// Writes the index of a segment that was sealed, outside the way of commits.
+async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>>) {
+    let index = sealed
+        .resident_index()
+        .expect("the index is kept until it is written");
+    let summary = sealed.summary();
+    let written = segment::write_index(
+        &shared.disk,
+        &shared.directory,
+        &index,
+        &summary,
+        sealed.salt,
+    );
+    if let Err(error) = written.await {
+        // It is made again from the segment when it is needed.
+        tracing::warn!(path = %sealed.path.display(), %error, "index not written");
+    }
+    crate::reader::make_resident(shared, sealed);
+}
+
+/// Removes segments, oldest first.
+///
+/// Each removal is durable before the next begins, so that what is left after a power cut has no
+/// holes. The segments are no longer served from the moment that they are taken.
+async fn remove<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    before_offset: u64,
+    seal: bool,
+) -> Result<(), Error> {
+    let summary = shared.state.borrow().active().summary();
+    if seal && !summary.is_empty() && summary.next_offset <= before_offset {
+        roll(shared).await?;
+    }
+    loop {
+        let oldest = {
+            let mut state = shared.state.borrow_mut();
+            let wholly_before = state.segments.len() > 1
+                && state.segments[0].summary().next_offset <= before_offset;
+            if !wholly_before {
+                return Ok(());
+            }
+            let oldest = state.segments.pop_front().expect("there are at least two");
+            state
+                .resident
+                .retain(|segment| !Rc::ptr_eq(segment, &oldest));
+            let first_offset = state.segments[0].summary().base_offset;
+            state.tail.forget_before(first_offset);
+            oldest
+        };
+        let directory = &shared.directory;
+        let named = |operation| Error::at(operation, directory);
+        shared
+            .disk
+            .remove_file(&oldest.path)
+            .await
+            .map_err(named("remove from"))?;
+        let index = layout::index_path(directory, oldest.summary().base_offset);
+        match shared.disk.remove_file(&index).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(named("remove from")(error));
+            }
+            _ => {}
+        }
+        shared
+            .disk
+            .sync_directory(directory)
+            .await
+            .map_err(named("sync directory"))?;
+    }
+}

@@ -1,0 +1,315 @@
+//! The real file system, through compio's ring (or its thread pool where io_uring is denied).
+//!
+//! Two traps of the runtime shape this file. A dropped operation is cancelled and its result lost,
+//! and a runtime that ends with file operations in flight frees buffers that the kernel still
+//! uses. So every operation runs in a task of its own that nobody can cancel, and the disk counts
+//! them: [`CompioDisk::drain`] returns when none is left.
+
+use std::{
+    cell::{Cell, RefCell},
+    fs,
+    future::Future,
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+    rc::Rc,
+    thread,
+};
+
+use bytes::{Bytes, BytesMut};
+use compio_buf::{BufResult, IntoInner, IoBufExt};
+use compio_fs::{File, OpenOptions};
+use compio_io::{AsyncReadAt, AsyncWriteAt};
+use futures_channel::oneshot;
+use rustix::{fs::FlockOperation, io::Errno};
+
+use super::{DirectoryEntry, Disk, DiskFile, LockOutcome, OpenMode};
+
+/// Operations that the kernel has not finished yet.
+#[derive(Debug, Default)]
+struct InFlight {
+    count: Cell<usize>,
+    waiters: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+/// Counts one operation for as long as it lives.
+struct InFlightGuard(Rc<InFlight>);
+
+impl InFlightGuard {
+    fn new(in_flight: &Rc<InFlight>) -> Self {
+        in_flight.count.set(in_flight.count.get() + 1);
+        Self(Rc::clone(in_flight))
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        let count = self.0.count.get() - 1;
+        self.0.count.set(count);
+        if count == 0 {
+            for waiter in self.0.waiters.take() {
+                // A waiter that went away needs no answer.
+                let _ = waiter.send(());
+            }
+        }
+    }
+}
+
+/// Ends the process when dropped by a panic: a broken invariant in storage must not be survived
+/// by acknowledging on top of it.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The real file system. Must be used inside a compio runtime, on one thread.
+#[derive(Debug, Clone, Default)]
+pub struct CompioDisk {
+    in_flight: Rc<InFlight>,
+}
+
+impl CompioDisk {
+    /// A disk with nothing in flight.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns when no operation of this disk, its files or its spawned work is left.
+    ///
+    /// To be awaited before the runtime ends. Work started meanwhile is waited for too.
+    pub async fn drain(&self) {
+        while self.in_flight.count.get() > 0 {
+            let (sender, receiver) = oneshot::channel();
+            self.in_flight.waiters.borrow_mut().push(sender);
+            // The sender is used or dropped with the last operation; both mean "look again".
+            let _ = receiver.await;
+        }
+    }
+
+    /// Runs one operation in a task of its own.
+    fn run<T: 'static>(
+        &self,
+        operation: impl Future<Output = io::Result<T>> + 'static,
+    ) -> impl Future<Output = io::Result<T>> + 'static {
+        run(&self.in_flight, operation)
+    }
+}
+
+fn run<T: 'static>(
+    in_flight: &Rc<InFlight>,
+    operation: impl Future<Output = io::Result<T>> + 'static,
+) -> impl Future<Output = io::Result<T>> + 'static {
+    let guard = InFlightGuard::new(in_flight);
+    let (sender, receiver) = oneshot::channel();
+    compio_runtime::spawn(async move {
+        let _abort = AbortOnPanic;
+        let result = operation.await;
+        drop(guard);
+        // Whoever asked may have gone: the operation is done all the same.
+        let _ = sender.send(result);
+    })
+    .detach();
+    async move {
+        match receiver.await {
+            Ok(result) => result,
+            Err(oneshot::Canceled) => Err(io::Error::other("the runtime ended")),
+        }
+    }
+}
+
+impl Disk for CompioDisk {
+    type File = CompioFile;
+    type Lock = fs::File;
+
+    fn open(
+        &self,
+        path: &Path,
+        mode: OpenMode,
+    ) -> impl Future<Output = io::Result<Self::File>> + 'static {
+        let path = path.to_path_buf();
+        let in_flight = Rc::clone(&self.in_flight);
+        self.run(async move {
+            let mut options = OpenOptions::new();
+            match mode {
+                OpenMode::Read => options.read(true),
+                OpenMode::ReadWrite => options.read(true).write(true),
+                OpenMode::CreateTruncate => options
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o640),
+            };
+            let file = options.open(&path).await?;
+            Ok(CompioFile { file, in_flight })
+        })
+    }
+
+    fn list(
+        &self,
+        directory: &Path,
+    ) -> impl Future<Output = io::Result<Vec<DirectoryEntry>>> + 'static {
+        let directory = directory.to_path_buf();
+        self.run(async move {
+            match compio_runtime::spawn_blocking(move || list_blocking(&directory)).await {
+                Ok(result) => result,
+                Err(error) => Err(io::Error::other(error.to_string())),
+            }
+        })
+    }
+
+    fn create_directory(&self, path: &Path) -> impl Future<Output = io::Result<()>> + 'static {
+        let path = path.to_path_buf();
+        self.run(async move { compio_fs::create_dir(&path).await })
+    }
+
+    fn remove_file(&self, path: &Path) -> impl Future<Output = io::Result<()>> + 'static {
+        let path = path.to_path_buf();
+        self.run(async move { compio_fs::remove_file(&path).await })
+    }
+
+    fn remove_directory(&self, path: &Path) -> impl Future<Output = io::Result<()>> + 'static {
+        let path = path.to_path_buf();
+        self.run(async move { compio_fs::remove_dir(&path).await })
+    }
+
+    fn rename(
+        &self,
+        source: &Path,
+        target: &Path,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
+        let (source, target) = (source.to_path_buf(), target.to_path_buf());
+        self.run(async move { compio_fs::rename(&source, &target).await })
+    }
+
+    fn sync_directory(&self, directory: &Path) -> impl Future<Output = io::Result<()>> + 'static {
+        let directory = directory.to_path_buf();
+        self.run(async move { File::open(&directory).await?.sync_all().await })
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<LockOutcome<Self::Lock>> {
+        lock_blocking(path, holder)
+    }
+
+    fn random(&self) -> u64 {
+        getrandom::u64().expect("the kernel has random bits once it runs a server")
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        let guard = InFlightGuard::new(&self.in_flight);
+        compio_runtime::spawn(async move {
+            let _abort = AbortOnPanic;
+            work.await;
+            drop(guard);
+        })
+        .detach();
+    }
+}
+
+fn list_blocking(directory: &PathBuf) -> io::Result<Vec<DirectoryEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        entries.push(DirectoryEntry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_directory: entry.file_type()?.is_dir(),
+        });
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Blocks for a moment only: it never waits for the holder, and runs once per process.
+fn lock_blocking(path: &Path, holder: &str) -> io::Result<LockOutcome<fs::File>> {
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            file.take(crate::limits::LOCK_TEXT_BYTES_MAX)
+                .read_to_string(&mut text)?;
+            return Ok(LockOutcome::Held(text));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(holder.as_bytes())?;
+    Ok(LockOutcome::Taken(file))
+}
+
+/// An open file of [`CompioDisk`].
+#[derive(Debug, Clone)]
+pub struct CompioFile {
+    file: File,
+    in_flight: Rc<InFlight>,
+}
+
+impl DiskFile for CompioFile {
+    fn read_at(
+        &self,
+        position: u64,
+        bytes: usize,
+    ) -> impl Future<Output = io::Result<BytesMut>> + 'static {
+        let file = self.file.clone();
+        run(&self.in_flight, async move {
+            let mut buffer = BytesMut::with_capacity(bytes);
+            while buffer.len() < bytes {
+                let filled = buffer.len();
+                let spare = buffer.slice(filled..bytes);
+                let BufResult(result, spare) = file.read_at(spare, position + filled as u64).await;
+                buffer = spare.into_inner();
+                match result {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(buffer)
+        })
+    }
+
+    fn write_at(
+        &self,
+        position: u64,
+        parts: Vec<Bytes>,
+    ) -> impl Future<Output = io::Result<usize>> + 'static {
+        let file = self.file.clone();
+        run(&self.in_flight, async move {
+            let mut writer = &file;
+            match <[Bytes; 1]>::try_from(parts) {
+                Ok([part]) => writer.write_at(part, position).await.0,
+                Err(parts) => writer.write_vectored_at(parts, position).await.0,
+            }
+        })
+    }
+
+    fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static {
+        let file = self.file.clone();
+        run(&self.in_flight, async move { file.sync_data().await })
+    }
+
+    fn length(&self) -> impl Future<Output = io::Result<u64>> + 'static {
+        let file = self.file.clone();
+        run(
+            &self.in_flight,
+            async move { Ok(file.metadata().await?.len()) },
+        )
+    }
+
+    fn set_length(&self, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        let file = self.file.clone();
+        run(&self.in_flight, async move { file.set_len(bytes).await })
+    }
+}

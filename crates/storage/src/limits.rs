@@ -1,0 +1,162 @@
+//! Every bound of the storage engine, with its reason. Nothing here is unlimited, and each limit
+//! has a test that stands on it and one that steps past it.
+
+use crate::error::Error;
+
+/// Largest batch record that [`crate::PartitionLog::append`] takes, in bytes.
+///
+/// One message may carry 64,000,000 bytes of payload and 100,000 bytes of user headers; 64 MiB
+/// plus 4 MiB leaves room for the record's own headers and for many smaller messages in one batch.
+pub const BATCH_BYTES_MAX: u32 = 68 << 20;
+
+/// Bytes of batches that wait for one partition's disk. The next append is answered
+/// [`Error::Busy`] instead of growing the queue; two of the largest batches fit.
+pub const PENDING_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX as usize;
+
+/// Batches that wait for one partition's disk: bounds the bookkeeping when batches are tiny.
+pub const PENDING_BATCHES_MAX: usize = 16_384;
+
+/// Bytes written by one group commit. More only makes the first waiter wait longer: at 4 MiB the
+/// write itself, not the sync, is nearly all of the time. One larger batch is a group of its own.
+pub const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// Parts of one vectored write (the kernel's IOV_MAX).
+pub const WRITE_PARTS_MAX: usize = 1_024;
+
+/// Records below this many bytes are copied next to each other before a write: a part of a
+/// vectored write costs about as much as copying this much.
+pub const WRITE_COPY_BYTES_MAX: usize = 16 << 10;
+
+/// Default size at which a segment is sealed. Large enough that sealing is rare, small enough
+/// that recovery, which reads the active segment in full, stays well below a second or two.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
+/// Smallest segment size that may be asked for: below, directories fill with files.
+pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// Largest segment size that may be asked for: recovery time grows with it.
+pub const SEGMENT_BYTES_MAX: u64 = 4 << 30;
+
+/// Default distance between two entries of the sparse index, in bytes of the segment: what a
+/// lookup may have to read too much. A segment of the default size has 2,048 entries (48 KiB).
+pub const INDEX_INTERVAL_BYTES_DEFAULT: u32 = 64 << 10;
+/// Smallest index interval: one entry per block.
+pub const INDEX_INTERVAL_BYTES_MIN: u32 = 4 << 10;
+
+/// Entries that an index file may hold; more means that the file is not an index.
+pub const INDEX_ENTRIES_MAX: u32 = (SEGMENT_BYTES_MAX / INDEX_INTERVAL_BYTES_MIN as u64) as u32;
+
+/// Sealed segments whose file stays open and whose index stays in memory, per log. Consumers far
+/// behind use one each; the least recently used one makes room.
+pub const SEALED_RESIDENT_MAX: usize = 4;
+
+/// Default bytes of recent batches that one log keeps in memory for readers.
+pub const TAIL_BYTES_DEFAULT: usize = 4 << 20;
+
+/// Batches in the tail: bounds the bookkeeping when batches are tiny.
+pub const TAIL_BATCHES_MAX: usize = 4_096;
+
+/// Smallest piece read from disk behind the tail: index interval plus a bit.
+pub const READ_BYTES_MIN: usize = 128 << 10;
+
+/// Largest piece read from disk at once behind the tail; a larger record is read whole.
+pub const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes read at once when a segment is verified from its beginning.
+pub const RECOVERY_READ_BYTES: usize = 4 << 20;
+
+/// Largest journal record in bytes: a catalog change is far below, a snapshot record may be big.
+pub const JOURNAL_RECORD_BYTES_MAX: u32 = 16 << 20;
+
+/// Largest journal file that is opened, in bytes: it is read whole into memory.
+pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+
+/// Journal records that wait for the disk; the next one is answered [`Error::Busy`].
+pub const JOURNAL_PENDING_MAX: usize = 16_384;
+
+/// Bytes read from the lock file of another process: it holds a process id.
+pub const LOCK_TEXT_BYTES_MAX: u64 = 64;
+
+/// Bytes read from a format marker: it is two short lines.
+pub const MARKER_BYTES_MAX: usize = 256;
+
+/// What may be chosen per partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Segment size in bytes at which the next one is begun,
+    /// [`SEGMENT_BYTES_MIN`]`..=`[`SEGMENT_BYTES_MAX`].
+    pub segment_bytes_max: u64,
+    /// Distance between index entries in bytes, [`INDEX_INTERVAL_BYTES_MIN`]`..=segment_bytes_max`.
+    pub index_interval_bytes: u32,
+    /// Bytes of recent batches kept in memory; 0 keeps none.
+    pub tail_bytes_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes_max: SEGMENT_BYTES_DEFAULT,
+            index_interval_bytes: INDEX_INTERVAL_BYTES_DEFAULT,
+            tail_bytes_max: TAIL_BYTES_DEFAULT,
+        }
+    }
+}
+
+impl LogOptions {
+    /// Proves that the options lie within their limits.
+    ///
+    /// # Errors
+    /// [`Error::Option`] with the first one that does not.
+    pub fn check(&self) -> Result<(), Error> {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes_max) {
+            return Err(Error::Option {
+                name: "segment_bytes_max",
+            });
+        }
+        let interval = u64::from(self.index_interval_bytes);
+        if !(u64::from(INDEX_INTERVAL_BYTES_MIN)..=self.segment_bytes_max).contains(&interval) {
+            return Err(Error::Option {
+                name: "index_interval_bytes",
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_hold_at_the_edge_and_fail_one_past() {
+        let options = LogOptions::default();
+        let check = |change: fn(&mut LogOptions)| {
+            let mut changed = options;
+            change(&mut changed);
+            changed.check().is_ok()
+        };
+        assert!(options.check().is_ok());
+        assert!(check(
+            |options| options.segment_bytes_max = SEGMENT_BYTES_MIN
+        ));
+        assert!(!check(
+            |options| options.segment_bytes_max = SEGMENT_BYTES_MIN - 1
+        ));
+        assert!(check(
+            |options| options.segment_bytes_max = SEGMENT_BYTES_MAX
+        ));
+        assert!(!check(
+            |options| options.segment_bytes_max = SEGMENT_BYTES_MAX + 1
+        ));
+        assert!(check(
+            |options| options.index_interval_bytes = INDEX_INTERVAL_BYTES_MIN
+        ));
+        assert!(!check(
+            |options| options.index_interval_bytes = INDEX_INTERVAL_BYTES_MIN - 1
+        ));
+        assert!(check(
+            |options| options.index_interval_bytes = SEGMENT_BYTES_DEFAULT as u32
+        ));
+        assert!(!check(
+            |options| options.index_interval_bytes = SEGMENT_BYTES_DEFAULT as u32 + 1
+        ));
+    }
+}

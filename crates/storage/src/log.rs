@@ -1,0 +1,402 @@
+//! One partition's log: its state, and what may be asked of it.
+//!
+//! Everything here runs on one thread. State changes happen synchronously between awaits; the
+//! disk work of appends lives in `appender`, that of reads in `reader`.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_channel::oneshot;
+use wire::batch::{BatchHeader, Stamp, stamp};
+
+use crate::{
+    appender,
+    disk::{CompioDisk, Disk},
+    error::Error,
+    limits::{self, LogOptions},
+    recovery::{self, RecoveryReport},
+    segment::Segment,
+    tail::Tail,
+};
+
+/// Where an append went. Given only once it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the batch's first message.
+    pub base_offset: u64,
+    /// Messages of the batch.
+    pub message_count: u32,
+    /// Time that the batch was given, in microseconds.
+    pub base_timestamp_us: u64,
+}
+
+/// The log of one partition: batches in, batches out, nothing acknowledged before it is durable.
+///
+/// Cheap to clone; all clones are the same log. Belongs to one thread.
+#[derive(Debug)]
+pub struct PartitionLog<D: Disk = CompioDisk> {
+    pub(crate) shared: Rc<Shared<D>>,
+}
+
+impl<D: Disk> Clone for PartitionLog<D> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Rc::clone(&self.shared),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared<D: Disk> {
+    pub(crate) disk: D,
+    pub(crate) directory: PathBuf,
+    pub(crate) partition_id: u64,
+    pub(crate) options: LogOptions,
+    pub(crate) state: RefCell<State<D::File>>,
+    pub(crate) syncs_count: Cell<u64>,
+}
+
+/// A batch that is stamped and waits for the disk.
+#[derive(Debug)]
+pub(crate) struct PendingBatch {
+    pub(crate) header: BatchHeader,
+    pub(crate) record: Bytes,
+    pub(crate) reply: oneshot::Sender<Result<Appended, Error>>,
+}
+
+/// What waits for the disk, in order.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    Append(PendingBatch),
+    /// Remove every segment that lies wholly before the offset; with `seal`, the active one too.
+    Remove {
+        before_offset: u64,
+        seal: bool,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+}
+
+/// Whether appends are taken.
+#[derive(Debug, Clone)]
+pub(crate) enum Standing {
+    Open,
+    /// The disk was full; the next append tries again, after cutting what a failed write left.
+    Full,
+    Fenced(Error),
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct State<F> {
+    /// Ascending; the last one is active. Empty only when damage was found in the first.
+    pub(crate) segments: VecDeque<Rc<Segment<F>>>,
+    pub(crate) standing: Standing,
+    /// Offset that the next batch is stamped with.
+    pub(crate) next_offset: u64,
+    /// Time that the next batch is not stamped before.
+    pub(crate) last_timestamp_us: u64,
+    pub(crate) pending: VecDeque<Pending>,
+    /// Bytes of the batches that wait and of those being written.
+    pub(crate) pending_bytes: usize,
+    pub(crate) tail: Tail,
+    /// Tasks that work for this log.
+    pub(crate) tasks_count: usize,
+    pub(crate) commit_running: bool,
+    pub(crate) idle_waiters: Vec<oneshot::Sender<()>>,
+    /// Sealed segments with their index or file in memory, the one used last at the back.
+    pub(crate) resident: VecDeque<Rc<Segment<F>>>,
+}
+
+impl<F> State<F> {
+    pub(crate) fn active(&self) -> &Rc<Segment<F>> {
+        self.segments
+            .back()
+            .expect("a log that takes appends has an active segment")
+    }
+}
+
+impl<D: Disk> PartitionLog<D> {
+    /// Opens the log in `directory`, which must exist, and recovers it; an empty directory becomes
+    /// an empty log. Reads the active segment in full.
+    ///
+    /// Damage to durable bytes is not an error here: the log is then fenced, the report says
+    /// where, and what lies before it can be read.
+    ///
+    /// # Errors
+    /// [`Error::Option`], [`Error::Io`], [`Error::Full`].
+    pub async fn open(
+        disk: D,
+        directory: &Path,
+        partition_id: u64,
+        options: LogOptions,
+    ) -> Result<(Self, RecoveryReport), Error> {
+        options.check()?;
+        let recovered = recovery::recover(&disk, directory, &options).await?;
+        let standing = match &recovered.report.corruption {
+            None => Standing::Open,
+            Some(corruption) => Standing::Fenced(Error::Corrupted(corruption.clone())),
+        };
+        let state = State {
+            segments: recovered.segments,
+            standing,
+            next_offset: recovered.report.next_offset,
+            last_timestamp_us: recovered.last_timestamp_us,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            tail: Tail::new(options.tail_bytes_max),
+            tasks_count: 0,
+            commit_running: false,
+            idle_waiters: Vec::new(),
+            resident: VecDeque::new(),
+        };
+        let shared = Rc::new(Shared {
+            disk,
+            directory: directory.into(),
+            partition_id,
+            options,
+            state: RefCell::new(state),
+            syncs_count: Cell::new(0),
+        });
+        Ok((Self { shared }, recovered.report))
+    }
+
+    /// Appends a batch.
+    ///
+    /// Its place in the order is fixed by this call, not by awaiting it: partition, offset, time
+    /// and checksum are stamped into the batch at once. The future resolves when the batch is
+    /// durable. Dropping it changes nothing about the batch. Batches that come while the disk is
+    /// busy are written and synced together.
+    ///
+    /// The batch must be one that [`wire::batch::BatchView::parse_produced`] accepted: its layout
+    /// is looked at again, its message checksums are not. `now_us` is the time in microseconds;
+    /// should it run backwards, the time of the batch before is taken.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBatch`], [`Error::TooLarge`], [`Error::Busy`], [`Error::Fenced`],
+    /// [`Error::Corrupted`] and [`Error::Closed`]: nothing was taken. [`Error::Full`]: nothing is
+    /// stored. [`Error::Io`]: the write or the sync failed, and the log is fenced from now on.
+    pub fn append(
+        &self,
+        batch: BytesMut,
+        now_us: u64,
+    ) -> impl Future<Output = Result<Appended, Error>> + 'static {
+        let receiver = self.enqueue(batch, now_us);
+        async move {
+            match receiver?.await {
+                Ok(result) => result,
+                Err(oneshot::Canceled) => Err(Error::Closed),
+            }
+        }
+    }
+
+    fn enqueue(
+        &self,
+        mut batch: BytesMut,
+        now_us: u64,
+    ) -> Result<oneshot::Receiver<Result<Appended, Error>>, Error> {
+        let mut state = self.shared.state.borrow_mut();
+        state.check_standing()?;
+        let (bytes, bytes_max) = (batch.len() as u64, u64::from(limits::BATCH_BYTES_MAX));
+        if bytes > bytes_max {
+            return Err(Error::TooLarge { bytes, bytes_max });
+        }
+        if state.pending_bytes + batch.len() > limits::PENDING_BYTES_MAX
+            || state.pending.len() >= limits::PENDING_BATCHES_MAX
+        {
+            return Err(Error::Busy);
+        }
+        let base_timestamp = now_us.max(state.last_timestamp_us);
+        let place = Stamp {
+            partition_id: self.shared.partition_id,
+            base_offset: state.next_offset,
+            base_timestamp,
+        };
+        let header = stamp(&mut batch, place).map_err(|_| Error::InvalidBatch {
+            reason: "its layout is wrong",
+        })?;
+        let (reply, receiver) = oneshot::channel();
+        state.next_offset = header.next_offset();
+        state.last_timestamp_us = base_timestamp;
+        state.pending_bytes += batch.len();
+        let record = batch.freeze();
+        state.pending.push_back(Pending::Append(PendingBatch {
+            header,
+            record,
+            reply,
+        }));
+        appender::start(&self.shared, &mut state);
+        Ok(receiver)
+    }
+
+    /// Removes all messages that were appended before this call. Offsets go on where they are.
+    ///
+    /// # Errors
+    /// As [`Self::append`]. When it fails half way, the oldest messages are gone.
+    pub fn purge(&self) -> impl Future<Output = Result<(), Error>> + 'static {
+        let before_offset = self.shared.state.borrow().next_offset;
+        self.remove(before_offset, true)
+    }
+
+    /// Removes the sealed segments all of whose messages lie before `before_offset`.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn remove_segments_before(
+        &self,
+        before_offset: u64,
+    ) -> impl Future<Output = Result<(), Error>> + 'static {
+        self.remove(before_offset, false)
+    }
+
+    fn remove(
+        &self,
+        before_offset: u64,
+        seal: bool,
+    ) -> impl Future<Output = Result<(), Error>> + 'static {
+        let mut state = self.shared.state.borrow_mut();
+        let receiver = state.check_standing().map(|()| {
+            let (reply, receiver) = oneshot::channel();
+            state.pending.push_back(Pending::Remove {
+                before_offset,
+                seal,
+                reply,
+            });
+            appender::start(&self.shared, &mut state);
+            receiver
+        });
+        drop(state);
+        async move {
+            match receiver?.await {
+                Ok(result) => result,
+                Err(oneshot::Canceled) => Err(Error::Closed),
+            }
+        }
+    }
+
+    /// Takes no more appends, and returns when those taken before are durable or have failed.
+    ///
+    /// Reads may go on; whoever ends the runtime must drain the disk besides.
+    ///
+    /// # Errors
+    /// The failure that fenced the log, if it is.
+    pub async fn close(&self) -> Result<(), Error> {
+        let result = loop {
+            let receiver = {
+                let mut state = self.shared.state.borrow_mut();
+                let result = match &state.standing {
+                    Standing::Fenced(error) => Err(error.clone()),
+                    _ => Ok(()),
+                };
+                if result.is_ok() {
+                    state.standing = Standing::Closed;
+                }
+                if state.tasks_count == 0 {
+                    break result;
+                }
+                let (sender, receiver) = oneshot::channel();
+                state.idle_waiters.push(sender);
+                receiver
+            };
+            // Used or dropped when the last task ends; both mean "look again".
+            let _ = receiver.await;
+        };
+        let state = self.shared.state.borrow();
+        state
+            .segments
+            .iter()
+            .for_each(|segment| segment.close_file());
+        result
+    }
+
+    /// Offset of the oldest message, or the next offset when there is none.
+    #[must_use]
+    pub fn first_offset(&self) -> u64 {
+        let state = self.shared.state.borrow();
+        state
+            .segments
+            .front()
+            .map_or(0, |first| first.summary().base_offset)
+    }
+
+    /// Offset after the last durable message: what the next reader will not find yet.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        let state = self.shared.state.borrow();
+        state
+            .segments
+            .back()
+            .map_or(0, |active| active.summary().next_offset)
+    }
+
+    /// Durable messages.
+    #[must_use]
+    pub fn message_count(&self) -> u64 {
+        self.next_offset() - self.first_offset()
+    }
+
+    /// Bytes of the durable records, without what the files add.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let state = self.shared.state.borrow();
+        state
+            .segments
+            .iter()
+            .map(|segment| segment.summary().record_bytes)
+            .sum()
+    }
+
+    /// Segments, the active one included.
+    #[must_use]
+    pub fn segments_count(&self) -> usize {
+        self.shared.state.borrow().segments.len()
+    }
+
+    /// Bytes of recent batches held in memory.
+    #[must_use]
+    pub fn tail_bytes(&self) -> usize {
+        self.shared.state.borrow().tail.bytes()
+    }
+
+    /// Syncs that made appends durable since the log was opened.
+    #[must_use]
+    pub fn syncs_count(&self) -> u64 {
+        self.shared.syncs_count.get()
+    }
+
+    /// Time of the last batch in microseconds; 0 when there never was one.
+    #[must_use]
+    pub fn last_timestamp_us(&self) -> u64 {
+        self.shared.state.borrow().last_timestamp_us
+    }
+
+    /// Why appends are refused, if they are: fenced, full or closed.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Error> {
+        let state = self.shared.state.borrow();
+        match &state.standing {
+            Standing::Full => Some(Error::Full {
+                path: self.shared.directory.clone(),
+            }),
+            _ => state.check_standing().err(),
+        }
+    }
+}
+
+impl<F> State<F> {
+    fn check_standing(&self) -> Result<(), Error> {
+        match &self.standing {
+            Standing::Open | Standing::Full => Ok(()),
+            Standing::Fenced(Error::Corrupted(corruption)) => {
+                Err(Error::Corrupted(corruption.clone()))
+            }
+            Standing::Fenced(error) => Err(Error::fenced(error)),
+            Standing::Closed => Err(Error::Closed),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! One segment: a file of entries and what is known about it in memory.
+//!
+//! ```text
+//! segment = header (one block of 4,096 bytes) · entries · zeros
+//!
+//! @0   magic        b"WEIRSEG1"
+//! @8   format       u32  1
+//! @12  block_bytes  u32  4,096
+//! @16  base_offset  u64  also the file's name
+//! @24  salt         u64  random; seeds the checksums of the entry headers
+//! @32  checksum     u64  XxHash3-64 over the 32 bytes before
+//! @40  zeros
+//! ```
+//!
+//! A segment gets its name only after its header is durable, so a named segment whose header does
+//! not hold is damage, never an accident of timing.
+
+use std::{
+    cell::{Cell, RefCell},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use bytes::{Bytes, BytesMut};
+use twox_hash::XxHash3_64;
+
+use crate::{
+    disk::{Disk, DiskFile, OpenMode, write_all_at},
+    entry::{BLOCK_BYTES, read_u32, read_u64},
+    error::Error,
+    index::{self, Index, SegmentSummary},
+    layout,
+};
+
+const MAGIC: [u8; 8] = *b"WEIRSEG1";
+const FORMAT: u32 = 1;
+/// Where the first entry of each segment begins.
+pub(crate) const FIRST_ENTRY_POSITION: u64 = BLOCK_BYTES;
+
+/// What the header of a segment says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) base_offset: u64,
+    pub(crate) salt: u64,
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = BytesMut::zeroed(BLOCK_BYTES as usize);
+        bytes[0..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[12..16].copy_from_slice(&(BLOCK_BYTES as u32).to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.base_offset.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.salt.to_le_bytes());
+        let checksum = XxHash3_64::oneshot(&bytes[..32]);
+        bytes[32..40].copy_from_slice(&checksum.to_le_bytes());
+        bytes.freeze()
+    }
+
+    pub(crate) fn parse(bytes: &[u8], base_offset: u64) -> Result<Self, &'static str> {
+        if bytes.len() < FIRST_ENTRY_POSITION as usize {
+            return Err("the segment header is cut short");
+        }
+        if bytes[0..8] != MAGIC || read_u64(bytes, 32) != XxHash3_64::oneshot(&bytes[..32]) {
+            return Err("the segment header does not hold");
+        }
+        if read_u32(bytes, 8) != FORMAT || read_u32(bytes, 12) != BLOCK_BYTES as u32 {
+            return Err("the segment has a format that this build does not know");
+        }
+        if read_u64(bytes, 16) != base_offset {
+            return Err("the segment was written for another base offset than its name says");
+        }
+        Ok(Self {
+            base_offset,
+            salt: read_u64(bytes, 24),
+        })
+    }
+}
+
+/// A segment of an open log.
+#[derive(Debug)]
+pub(crate) struct Segment<F> {
+    pub(crate) path: PathBuf,
+    pub(crate) salt: u64,
+    /// Only what is durable.
+    summary: Cell<SegmentSummary>,
+    /// Open while the segment is active or was read lately.
+    file: RefCell<Option<F>>,
+    /// In memory while the segment is active or was read lately.
+    index: RefCell<Option<Rc<Index>>>,
+}
+
+impl<F: DiskFile> Segment<F> {
+    pub(crate) fn new(
+        path: PathBuf,
+        salt: u64,
+        summary: SegmentSummary,
+        file: Option<F>,
+        index: Option<Index>,
+    ) -> Self {
+        Self {
+            path,
+            salt,
+            summary: Cell::new(summary),
+            file: RefCell::new(file),
+            index: RefCell::new(index.map(Rc::new)),
+        }
+    }
+
+    pub(crate) fn summary(&self) -> SegmentSummary {
+        self.summary.get()
+    }
+
+    /// Makes known that everything up to `summary.end_position` is durable.
+    pub(crate) fn set_summary(&self, summary: SegmentSummary) {
+        self.summary.set(summary);
+    }
+
+    /// Adds a durable batch to the index of the active segment.
+    pub(crate) fn note(&self, entry: index::IndexEntry, interval_bytes: u32) {
+        let mut index = self.index.borrow_mut();
+        let index = index
+            .as_mut()
+            .expect("the active segment's index is in memory");
+        // A reader that still holds the older index keeps it.
+        Rc::make_mut(index).note(entry, interval_bytes);
+    }
+
+    /// The open file, opened for reading when it is not.
+    pub(crate) async fn file<D: Disk<File = F>>(&self, disk: &D) -> Result<F, Error> {
+        if let Some(file) = self.open_file() {
+            return Ok(file);
+        }
+        let file = disk
+            .open(&self.path, OpenMode::Read)
+            .await
+            .map_err(|error| Error::io("open", &self.path, error))?;
+        *self.file.borrow_mut() = Some(file.clone());
+        Ok(file)
+    }
+
+    pub(crate) fn open_file(&self) -> Option<F> {
+        self.file.borrow().clone()
+    }
+
+    pub(crate) fn close_file(&self) {
+        *self.file.borrow_mut() = None;
+    }
+
+    pub(crate) fn resident_index(&self) -> Option<Rc<Index>> {
+        self.index.borrow().clone()
+    }
+
+    pub(crate) fn set_index(&self, index: Option<Rc<Index>>) {
+        *self.index.borrow_mut() = index;
+    }
+}
+
+/// Creates an empty segment whose header and name are durable.
+pub(crate) async fn create<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    base_offset: u64,
+) -> Result<Segment<D::File>, Error> {
+    let path = layout::segment_path(directory, base_offset);
+    let unfinished = layout::unfinished_path(&path);
+    let header = SegmentHeader {
+        base_offset,
+        salt: disk.random(),
+    };
+    let file = write_durable(disk, &unfinished, header.encode()).await?;
+    publish(disk, directory, &unfinished, &path).await?;
+    let summary = SegmentSummary {
+        base_offset,
+        next_offset: base_offset,
+        end_position: FIRST_ENTRY_POSITION,
+        record_bytes: 0,
+        first_timestamp_us: 0,
+        last_timestamp_us: 0,
+    };
+    Ok(Segment::new(
+        path,
+        header.salt,
+        summary,
+        Some(file),
+        Some(Index::default()),
+    ))
+}
+
+/// Writes a whole file and makes its bytes durable; its name is not durable yet.
+pub(crate) async fn write_durable<D: Disk>(
+    disk: &D,
+    path: &Path,
+    bytes: Bytes,
+) -> Result<D::File, Error> {
+    let named = |operation| Error::at(operation, path);
+    let file = disk
+        .open(path, OpenMode::CreateTruncate)
+        .await
+        .map_err(named("create"))?;
+    write_all_at(&file, 0, vec![bytes])
+        .await
+        .map_err(named("write"))?;
+    file.sync().await.map_err(named("sync"))?;
+    Ok(file)
+}
+
+/// Gives a written file its name, durably.
+pub(crate) async fn publish<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    unfinished: &Path,
+    path: &Path,
+) -> Result<(), Error> {
+    disk.rename(unfinished, path)
+        .await
+        .map_err(|error| Error::io("rename", path, error))?;
+    disk.sync_directory(directory)
+        .await
+        .map_err(|error| Error::io("sync directory", directory, error))
+}
+
+/// Writes the index file of a segment; the log does not depend on it.
+pub(crate) async fn write_index<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    index: &Index,
+    summary: &SegmentSummary,
+    salt: u64,
+) -> Result<(), Error> {
+    let path = layout::index_path(directory, summary.base_offset);
+    let unfinished = layout::unfinished_path(&path);
+    write_durable(disk, &unfinished, index::encode(index, summary, salt)).await?;
+    publish(disk, directory, &unfinished, &path).await
+}
+
+/// Reads the index file of a segment; `None` when there is none that holds.
+pub(crate) async fn read_index<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    base_offset: u64,
+    salt: u64,
+) -> Option<(Index, SegmentSummary)> {
+    let path = layout::index_path(directory, base_offset);
+    let file = disk.open(&path, OpenMode::Read).await.ok()?;
+    let bytes = file.length().await.ok()?;
+    if bytes > index::FILE_BYTES_MAX {
+        return None;
+    }
+    let content = file.read_at(0, usize::try_from(bytes).ok()?).await.ok()?;
+    let (index, summary, index_salt) = index::parse(&content)?;
+    (index_salt == salt && summary.base_offset == base_offset).then_some((index, summary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_round_trips_and_any_damage_to_its_fields_is_seen() {
+        let header = SegmentHeader {
+            base_offset: 42,
+            salt: 7,
+        };
+        let bytes = header.encode();
+        assert_eq!(SegmentHeader::parse(&bytes, 42), Ok(header));
+        assert!(SegmentHeader::parse(&bytes, 43).is_err());
+        assert!(SegmentHeader::parse(&bytes[..4_095], 42).is_err());
+        for at in 0..40 {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1;
+            assert!(SegmentHeader::parse(&damaged, 42).is_err(), "byte {at}");
+        }
+    }
+}
