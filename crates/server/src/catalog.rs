@@ -31,7 +31,7 @@ pub use access::{Access, allow};
 pub use apply::{ApplyError, Effects};
 pub use change::Change;
 pub use coordinator::{Assignment, ClientGroups, GroupCoordinator, Membership, PollVerdict};
-pub use decide::{Decider, NewUser, UserUpdate};
+pub use decide::{Decider, NewUser, UserUpdate, check_password, check_username};
 pub use key::{GroupKey, Identifier, PartitionKey};
 pub use limits::CatalogLimits;
 pub use model::{Catalog, ConsumerGroup, ROOT_USER_ID, Stream, Token, Topic, User, UserStatus};

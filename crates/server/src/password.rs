@@ -11,14 +11,13 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Argon2, Params};
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest as _};
+use wire::Status;
+
+use crate::catalog::{check_password, check_username};
 
 /// Random bytes in a generated token: 256 bits cannot be guessed, and 64 hex digits stay below
 /// the 100 bytes that published clients accept.
 const TOKEN_BYTES: usize = 32;
-/// Characters in a generated password: 24 out of 32 give 120 bits.
-const GENERATED_PASSWORD_CHARS: usize = 24;
-/// Letters and digits without i, l, o and 1: what is left is hard to take for another.
-const PASSWORD_ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
 
 /// The system has no randomness to give, or not enough memory for Argon2.
 #[derive(Debug, thiserror::Error)]
@@ -65,25 +64,32 @@ pub fn verify(password: &str, stored_hash: Option<&str>) -> bool {
         .is_ok()
 }
 
-/// A password for the root user when the operator gave none: 24 characters, 120 bits.
+/// A password of `random_bytes` bytes of randomness in hexadecimal, for the root user when the
+/// operator gave none.
 ///
 /// # Errors
 /// The system's random number generator failed.
-pub fn generate() -> Result<String, Error> {
-    let mut random = [0; GENERATED_PASSWORD_CHARS];
-    getrandom::fill(&mut random).map_err(Error::Random)?;
-    let char_of = |byte: &u8| char::from(PASSWORD_ALPHABET[usize::from(byte % 32)]);
-    Ok(random.iter().map(char_of).collect())
+pub fn generate(random_bytes: usize) -> Result<String, getrandom::Error> {
+    let mut random = vec![0; random_bytes];
+    getrandom::fill(&mut random)?;
+    Ok(hex(&random))
+}
+
+/// Whether the protocol allows this user name (3 to 50 bytes) and password (3 to 100 bytes).
+///
+/// # Errors
+/// `INVALID_USERNAME` or `INVALID_PASSWORD`.
+pub fn check_new(username: &str, password: &str) -> Result<(), Status> {
+    check_username(username)?;
+    check_password(password)
 }
 
 /// A new personal access token: 64 hexadecimal digits, shown to its owner once.
 ///
 /// # Errors
 /// The system's random number generator failed.
-pub fn generate_token() -> Result<String, Error> {
-    let mut random = [0; TOKEN_BYTES];
-    getrandom::fill(&mut random).map_err(Error::Random)?;
-    Ok(hex(&random))
+pub fn generate_token() -> Result<String, getrandom::Error> {
+    generate(TOKEN_BYTES)
 }
 
 /// What is stored of a token: BLAKE2b-256 in lower-case hex. A token is random, so a fast hash
@@ -149,14 +155,23 @@ mod tests {
     }
 
     #[test]
-    fn generated_passwords_are_long_plain_and_different() {
-        let one = generate().expect("password");
-        assert_eq!(one.len(), GENERATED_PASSWORD_CHARS);
-        assert!(
-            one.bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        );
-        assert_ne!(one, generate().expect("password"));
+    fn generated_passwords_are_hexadecimal_and_different() {
+        let one = generate(16).expect("password");
+        assert_eq!(one.len(), 32);
+        assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_ne!(one, generate(16).expect("password"));
+    }
+
+    #[test]
+    fn names_and_passwords_are_checked_on_the_edges() {
+        let check =
+            |username, password| check_new(&"u".repeat(username), &"p".repeat(password)).err();
+        assert_eq!(check(3, 3), None);
+        assert_eq!(check(50, 100), None);
+        assert_eq!(check(2, 3), Some(Status::INVALID_USERNAME));
+        assert_eq!(check(51, 3), Some(Status::INVALID_USERNAME));
+        assert_eq!(check(3, 2), Some(Status::INVALID_PASSWORD));
+        assert_eq!(check(3, 101), Some(Status::INVALID_PASSWORD));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::access::Access;
 use super::limits::{CatalogLimits, NAME_BYTES_MAX};
 use super::model::Catalog;
 
-pub use users::{NewUser, UserUpdate};
+pub use users::{NewUser, UserUpdate, check_password, check_username};
 
 /// Who asks, in which state, under which limits, and when.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,21 @@
+//! The pure parts of the control-plane handlers: between the protocol's types and the catalog.
+//!
+//! [`plan`] turns a request that changes something into a decision for shard 0;
+//! [`changed`] makes the reply's body once it is done; [`read`] answers what only reads.
+//! Knows nothing of sockets, shards or files; the published request and response types end here.
+
+mod names;
+mod options;
+mod permissions;
+mod plan;
+mod read;
+mod reply;
+mod system;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use names::identifier;
+pub(crate) use plan::{Hashing, PasswordPlan, Plan, plan};
+pub(crate) use read::{View, needs_stats, read};
+pub(crate) use reply::{changed, token_created};
+pub(crate) use system::{ProcessStats, client, clients, cluster_metadata, me, stats};
