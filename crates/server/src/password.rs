@@ -18,6 +18,8 @@ use crate::catalog::{check_password, check_username};
 /// Random bytes in a generated token: 256 bits cannot be guessed, and 64 hex digits stay below
 /// the 100 bytes that published clients accept.
 const TOKEN_BYTES: usize = 32;
+/// Random bytes in a generated password: 128 bits.
+const GENERATED_PASSWORD_BYTES: usize = 16;
 
 /// The system has no randomness to give, or not enough memory for Argon2.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +66,13 @@ pub fn verify(password: &str, stored_hash: Option<&str>) -> bool {
         .is_ok()
 }
 
-/// A password of `random_bytes` bytes of randomness in hexadecimal, for the root user when the
-/// operator gave none.
+/// A password for the root user when the operator gave none: 32 hexadecimal digits.
 ///
 /// # Errors
 /// The system's random number generator failed.
-pub fn generate(random_bytes: usize) -> Result<String, getrandom::Error> {
-    let mut random = vec![0; random_bytes];
-    getrandom::fill(&mut random)?;
+pub fn generate() -> Result<String, Error> {
+    let mut random = [0; GENERATED_PASSWORD_BYTES];
+    getrandom::fill(&mut random).map_err(Error::Random)?;
     Ok(hex(&random))
 }
 
@@ -88,8 +89,10 @@ pub fn check_new(username: &str, password: &str) -> Result<(), Status> {
 ///
 /// # Errors
 /// The system's random number generator failed.
-pub fn generate_token() -> Result<String, getrandom::Error> {
-    generate(TOKEN_BYTES)
+pub fn generate_token() -> Result<String, Error> {
+    let mut random = [0; TOKEN_BYTES];
+    getrandom::fill(&mut random).map_err(Error::Random)?;
+    Ok(hex(&random))
 }
 
 /// What is stored of a token: BLAKE2b-256 in lower-case hex. A token is random, so a fast hash
@@ -156,10 +159,10 @@ mod tests {
 
     #[test]
     fn generated_passwords_are_hexadecimal_and_different() {
-        let one = generate(16).expect("password");
+        let one = generate().expect("password");
         assert_eq!(one.len(), 32);
         assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        assert_ne!(one, generate(16).expect("password"));
+        assert_ne!(one, generate().expect("password"));
     }
 
     #[test]
