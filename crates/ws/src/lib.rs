@@ -1,21 +1,79 @@
-//! **This room** drives `ws-proto` on compio: WebSocket connections over real sockets.
-//!
-//! **Owns** the runtime's set-up, receive chunks, the write queue's I/O, timers, handshakes on the
-//! wire. **Never** decides what a frame means (that is `ws-proto`), never knows messages of the
-//! streaming protocol. **Start reading at** [`ChunkReceiver`].
+//! **This room** drives [`ws_proto`] on compio: WebSocket clients and servers on real sockets.
+//! **Owns** the runtime's set-up, receive chunks, writes in flight, timers, opening and closing.
+//! **Never** decides what a frame means (that is `ws_proto`) nor knows what messages are about.
+//! **Start reading at** `driver.rs`, the loop of a connection, and `link.rs`, its state.
 //! **Tests run with** `cargo nextest run -p ws`.
+//!
+//! # A server and a client
+//!
+//! ```
+//! # async fn run() -> Result<(), ws::Error> {
+//! let listener = compio_net::TcpListener::bind("127.0.0.1:0").await?;
+//! let url = format!("ws://{}/", listener.local_addr()?);
+//!
+//! let server = compio_runtime::spawn(async move {
+//!     let (stream, _) = listener.accept().await?;
+//!     let mut socket = ws::accept(stream).await?;
+//!     let message = socket.recv().await?;
+//!     socket.send(message).await?;
+//!     // Answers the client's Close.
+//!     while socket.recv().await.is_ok() {}
+//!     Ok::<_, ws::Error>(())
+//! });
+//!
+//! let mut socket = ws::connect(&url).await?;
+//! socket.send("hello").await?;
+//! assert_eq!(socket.recv().await?, ws::Message::text("hello"));
+//! socket.close(ws::CloseCode::NORMAL, "").await?;
+//! # let _ = server.await;
+//! # Ok(())
+//! # }
+//! # let (runtime, _) = ws::build_runtime(&ws::RuntimeOptions::default()).unwrap();
+//! # runtime.block_on(run()).unwrap();
+//! ```
+//!
+//! # How bytes flow
+//!
+//! ```text
+//!  recv() ─▶ ChunkReceiver ─ chunk ─▶ ws_proto ─▶ inbox ─▶ Message (a slice of the chunk)
+//!              kernel                    │ answers
+//!  send() ─────────────── queue ◀────────┘
+//!  driver task ◀─ one write of all that is queued ─▶ kernel
+//! ```
+//!
+//! Nothing is written while a task runs: when it waits, everything that it queued leaves in one
+//! write, and what is queued meanwhile leaves in the next one.
 
 #![warn(missing_docs)]
 
+mod accept;
 mod chunk;
+mod config;
+mod connect;
+mod driver;
+mod error;
+mod inbox;
 pub mod limits;
+mod link;
+mod masking;
+mod message;
 mod receiver;
 mod runtime;
 mod stream;
+mod websocket;
+mod writer;
 
+pub use accept::{Incoming, accept, accept_with, close_slowly};
 pub use chunk::Chunk;
+pub use config::{Admission, Config};
+pub use connect::{client_with, connect, connect_with};
+pub use error::{Error, Handshake};
+pub use message::{Message, Payload, Text};
 pub use receiver::{ChunkReceiver, ReceiveCounters, Received, receive_counters};
 pub use runtime::{
     DriverChoice, DriverKind, RuntimeError, RuntimeOptions, UnknownDriver, build_runtime,
 };
 pub use stream::Stream;
+pub use websocket::{Receiver, Sender, WebSocket};
+pub use ws_proto::handshake::{OriginPolicy, Refusal, Request, Response};
+pub use ws_proto::{CloseCode, CloseFrame, Limits, MessageKind, ProtocolError, SendError};

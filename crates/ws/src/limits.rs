@@ -48,3 +48,23 @@ pub const HEAP_CHUNKS_KEPT_MAX: usize = 32;
 
 /// Time that the pool's self-test may take before the pool counts as unusable.
 pub const POOL_SELF_TEST_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Parts of one vectored write (`IOV_MAX`); more leave in further writes.
+pub const WRITE_PARTS_MAX: usize = 1024;
+
+/// Bytes that are read and thrown away after the connection has failed or the closing handshake
+/// is done.
+///
+/// A socket that is closed with unread bytes resets the connection and may destroy the Close
+/// frame on its way, so they are read; a peer that never stops is cut off.
+pub const DISCARDED_BYTES_MAX: u64 = 4 << 20;
+
+/// Buffers for small outgoing frames that a thread keeps for reuse: as many as writes complete
+/// in one turn, roughly.
+pub const WRITE_BUFFERS_KEPT_MAX: usize = 64;
+
+/// Largest buffer for small outgoing frames that is kept; larger ones are rare and freed.
+pub const WRITE_BUFFER_BYTES_KEPT_MAX: usize = 64 << 10;
+
+/// Time for writing an HTTP refusal, and again for the client to read it and close.
+pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);

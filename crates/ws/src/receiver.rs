@@ -9,6 +9,7 @@
 //! future loses no byte.
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -207,6 +208,17 @@ impl ChunkReceiver {
                 rustix::net::recv(&fd, buffer, rustix::net::RecvFlags::DONTWAIT)?;
             Ok(received_bytes)
         })
+    }
+}
+
+impl fmt::Debug for ChunkReceiver {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ChunkReceiver")
+            .field("stream", &self.stream)
+            .field("armed", &self.is_armed())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,136 @@
+//! [`Config`]: everything about a connection that can be chosen.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ws_proto::Limits;
+use ws_proto::handshake::{
+    ExtraHeaders, HandshakeLimits, InvalidHeader, OriginPolicy, Refusal, Request, ServerOptions,
+};
+
+/// Decides whether a request for a WebSocket is let in, by path, headers or load.
+pub type Admission = Arc<dyn Fn(&Request) -> Result<(), Refusal> + Send + Sync>;
+
+/// The options of a connection. The defaults suit a public server; each limit's reason stands in
+/// [`Limits`] and [`HandshakeLimits`].
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Limits, pongs: what the protocol core needs to know.
+    pub protocol: ws_proto::Config,
+    /// Bounds of the opening handshake.
+    pub handshake: HandshakeLimits,
+    /// Which origins a server lets in.
+    pub origins: OriginPolicy,
+    /// Subprotocols: those that a server speaks, or that a client offers in this order.
+    pub subprotocols: Vec<String>,
+    /// Further headers of a server's response or a client's request.
+    pub headers: ExtraHeaders,
+    /// A server's own say about each request; without it every path is served.
+    pub admission: Option<Admission>,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Config::default()
+    }
+
+    /// Changes the limits of the protocol.
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.protocol.limits);
+        self
+    }
+
+    /// Largest received message in bytes; its frames may be as large.
+    pub fn message_bytes_max(self, bytes: u64) -> Self {
+        self.limits(|limits| {
+            limits.message_bytes_max = bytes;
+            limits.frame_bytes_max = limits.frame_bytes_max.min(bytes);
+        })
+    }
+
+    /// A ping after this much silence, and giving up after that much; `None` is never.
+    pub fn keep_alive(self, ping: Option<Duration>, give_up: Option<Duration>) -> Self {
+        self.limits(|limits| {
+            limits.keep_alive_ms = ping.map(milliseconds);
+            limits.idle_timeout_ms = give_up.map(milliseconds);
+        })
+    }
+
+    /// How long the closing handshake may take.
+    pub fn close_timeout(self, timeout: Duration) -> Self {
+        self.limits(|limits| limits.close_timeout_ms = milliseconds(timeout))
+    }
+
+    /// How long the opening handshake may take.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake.timeout_ms = milliseconds(timeout);
+        self
+    }
+
+    /// Whether pings are answered without the caller. Default: yes.
+    pub fn automatic_pong(mut self, automatic: bool) -> Self {
+        self.protocol.automatic_pong = automatic;
+        self
+    }
+
+    /// Adds a subprotocol.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.subprotocols.push(name.into());
+        self
+    }
+
+    /// Adds a header to the response of a server or the request of a client.
+    ///
+    /// # Errors
+    /// If it would break the head or belongs to the handshake itself.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
+        self.headers.add(name, value)?;
+        Ok(self)
+    }
+
+    /// Which origins a server lets in.
+    pub fn origins(mut self, policy: OriginPolicy) -> Self {
+        self.origins = policy;
+        self
+    }
+
+    /// Lets a server decide about each request for a WebSocket.
+    pub fn admission(
+        mut self,
+        admit: impl Fn(&Request) -> Result<(), Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        self.admission = Some(Arc::new(admit));
+        self
+    }
+
+    pub(crate) fn server_options(&self) -> ServerOptions {
+        let mut options = ServerOptions::default();
+        options.origins = self.origins.clone();
+        options.subprotocols = self.subprotocols.clone();
+        options.headers = self.headers.clone();
+        options
+    }
+
+    pub(crate) fn handshake_time(&self) -> Duration {
+        Duration::from_millis(self.handshake.timeout_ms)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("protocol", &self.protocol)
+            .field("handshake", &self.handshake)
+            .field("origins", &self.origins)
+            .field("subprotocols", &self.subprotocols)
+            .finish_non_exhaustive()
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

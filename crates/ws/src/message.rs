@@ -1,0 +1,222 @@
+//! What is sent and received: [`Message`] and its [`Payload`].
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use ws_proto::CloseFrame;
+
+use crate::chunk::Chunk;
+
+/// A WebSocket message or control frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// UTF-8 text.
+    Text(Text),
+    /// Arbitrary bytes.
+    Binary(Payload),
+    /// A ping; unless the configuration says otherwise, its pong is already queued.
+    Ping(Payload),
+    /// A pong, asked for or not.
+    Pong(Payload),
+    /// The peer closes; the reply is already queued. Nothing is received after it.
+    Close(Option<CloseFrame>),
+}
+
+impl Message {
+    /// A text message.
+    pub fn text(text: impl Into<String>) -> Self {
+        Message::Text(Text::from(text.into()))
+    }
+
+    /// A binary message.
+    pub fn binary(payload: impl Into<Payload>) -> Self {
+        Message::Binary(payload.into())
+    }
+
+    /// Whether it is text or binary, not a control frame.
+    pub fn is_data(&self) -> bool {
+        matches!(self, Message::Text(_) | Message::Binary(_))
+    }
+
+    /// The payload of everything but a Close.
+    pub fn into_payload(self) -> Option<Payload> {
+        match self {
+            Message::Text(text) => Some(text.payload),
+            Message::Binary(payload) | Message::Ping(payload) | Message::Pong(payload) => {
+                Some(payload)
+            }
+            Message::Close(_) => None,
+        }
+    }
+}
+
+/// A payload that is valid UTF-8.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text {
+    payload: Payload,
+}
+
+impl Text {
+    /// Text that the protocol core has validated.
+    pub(crate) fn validated(payload: Payload) -> Self {
+        Text { payload }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.payload).expect("validated when it was received or made")
+    }
+
+    /// The bytes of the text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The payload.
+    pub fn into_payload(self) -> Payload {
+        self.payload
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Text {
+            payload: text.into_bytes().into(),
+        }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text {
+            payload: text.as_bytes().to_vec().into(),
+        }
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Text({} bytes)", self.payload.len())
+    }
+}
+
+/// The bytes of a message.
+///
+/// A received payload is either a part of the chunk that brought it, uncopied, or an allocation
+/// of its own. A part of a chunk keeps the whole chunk occupied: what lives long should be
+/// [`into_bytes`](Self::into_bytes).
+#[derive(Clone)]
+pub struct Payload {
+    storage: Storage,
+}
+
+#[derive(Clone)]
+enum Storage {
+    Bytes(Bytes),
+    BytesMut(BytesMut),
+    /// The only message of its chunk.
+    Sole(Rc<Chunk>, Range<usize>),
+}
+
+impl Payload {
+    /// Part of a chunk.
+    pub(crate) fn of_chunk(chunk: Rc<Chunk>, range: Range<usize>) -> Self {
+        Payload {
+            storage: Storage::Sole(chunk, range),
+        }
+    }
+
+    /// The bytes in an allocation of their own: moved where they own one, copied otherwise.
+    pub fn into_bytes(self) -> Bytes {
+        match self.storage {
+            Storage::Bytes(bytes) => bytes,
+            Storage::BytesMut(bytes) => bytes.freeze(),
+            Storage::Sole(chunk, range) => Bytes::copy_from_slice(&chunk[range]),
+        }
+    }
+
+    /// Like [`into_bytes`](Self::into_bytes), to change them.
+    pub fn into_bytes_mut(self) -> BytesMut {
+        match self.storage {
+            Storage::Bytes(bytes) => bytes.into(),
+            Storage::BytesMut(bytes) => bytes,
+            Storage::Sole(chunk, range) => BytesMut::from(&chunk[range]),
+        }
+    }
+
+    /// The bytes if they own their allocation.
+    pub(crate) fn try_into_bytes(self) -> Result<Bytes, Payload> {
+        match self.storage {
+            Storage::Sole(..) => Err(self),
+            _ => Ok(self.into_bytes()),
+        }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.storage {
+            Storage::Bytes(bytes) => bytes,
+            Storage::BytesMut(bytes) => bytes,
+            Storage::Sole(chunk, range) => &chunk[range.clone()],
+        }
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Payload {
+            storage: Storage::Bytes(bytes),
+        }
+    }
+}
+
+impl From<BytesMut> for Payload {
+    fn from(bytes: BytesMut) -> Self {
+        Payload {
+            storage: Storage::BytesMut(bytes),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<&'static [u8]> for Payload {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Payload {
+    fn from(bytes: &'static [u8; N]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Payload({} bytes)", self.len())
+    }
+}

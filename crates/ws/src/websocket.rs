@@ -1,0 +1,344 @@
+//! The handles of a connection: [`WebSocket`], [`Receiver`] and [`Sender`].
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use ws_proto::{CloseCode, CloseFrame, Connection, MessageKind, SendError};
+
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::link::Link;
+use crate::message::{Message, Payload, Text};
+use crate::receiver::ChunkReceiver;
+use crate::writer::Writer;
+
+/// A WebSocket whose opening handshake is done.
+///
+/// A task in the background writes what is queued, keeps the connection alive and closes it; it
+/// lives until the socket is closed. When the last handle of a connection is dropped, what is
+/// queued is still written and the peer is told that this side goes away, within the close
+/// timeout.
+#[derive(Debug)]
+pub struct WebSocket {
+    handle: Handle,
+    subprotocol: Option<Box<str>>,
+}
+
+/// The receiving half of a [`WebSocket`].
+#[derive(Debug)]
+pub struct Receiver {
+    handle: Handle,
+}
+
+/// The sending half of a [`WebSocket`]; clones send on the same connection.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    handle: Handle,
+}
+
+impl WebSocket {
+    /// Starts the driver of a connection whose opening handshake is done. `received` is what
+    /// came behind the handshake.
+    pub(crate) fn start(
+        core: Connection,
+        receiver: ChunkReceiver,
+        writer: Writer,
+        received: BytesMut,
+        subprotocol: Option<String>,
+    ) -> Self {
+        let mut link = Link::new(core, receiver, writer);
+        link.feed(received);
+        let link = Rc::new(RefCell::new(link));
+        compio_runtime::spawn(Driver::new(link.clone())).detach();
+        WebSocket {
+            handle: Handle::new(link),
+            subprotocol: subprotocol.map(Into::into),
+        }
+    }
+
+    /// Waits for the next message.
+    ///
+    /// Cancel-safe: nothing is lost when the future is dropped.
+    ///
+    /// While more than the high-water mark is queued to send, nothing is received: a peer that
+    /// does not read is not read.
+    ///
+    /// # Errors
+    /// After the peer's [`Message::Close`], after [`close`](Self::close) and after a failure each
+    /// further call says again why the connection ended.
+    pub async fn recv(&mut self) -> Result<Message, Error> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// [`recv`](Self::recv) for hand-written futures.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        self.handle.link.borrow_mut().poll_message(context)
+    }
+
+    /// Queues a message; waits only while the queue is above its high-water mark.
+    ///
+    /// What is queued leaves as soon as the task waits for something: everything queued until
+    /// then leaves in one write. [`flush`](Self::flush) waits until it has left. A
+    /// [`Message::Close`] starts the closing handshake without waiting for its end.
+    ///
+    /// Cancel-safe: a dropped future has queued the whole message or nothing of it.
+    ///
+    /// # Errors
+    /// When the connection is closed for sending, or the message can never be sent.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
+        self.handle.send(message.into()).await
+    }
+
+    /// Queues one message whose payload is `parts` in order, without copying large ones.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). The parts of a text message must be UTF-8 together: this is not
+    /// checked.
+    pub async fn send_parts(&self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), Error> {
+        self.handle.send_parts(kind, parts).await
+    }
+
+    /// Waits until everything queued is given to the kernel.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.handle.flush().await
+    }
+
+    /// Closes: writes what is queued and a Close frame, discards what still arrives and waits
+    /// for the end of the closing handshake and of the byte stream, at most the close timeout.
+    ///
+    /// Once polled it goes on in the background when the future is dropped.
+    ///
+    /// # Errors
+    /// If the code or reason may not be sent, or the peer did not finish the handshake.
+    pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.handle.close(code, reason).await
+    }
+
+    /// The subprotocol that was agreed on.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// Bytes queued and not known to be written.
+    pub fn queued_bytes(&self) -> usize {
+        self.handle.link.borrow().core.queued_bytes()
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// If the socket has none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.handle.link.borrow().stream().peer_addr()
+    }
+
+    /// A handle that sends on this connection.
+    pub fn sender(&self) -> Sender {
+        Sender {
+            handle: self.handle.clone(),
+        }
+    }
+
+    /// Two halves for two tasks of this thread. The connection is closed when the receiver and
+    /// all senders are dropped.
+    pub fn split(self) -> (Sender, Receiver) {
+        (
+            Sender {
+                handle: self.handle.clone(),
+            },
+            Receiver {
+                handle: self.handle,
+            },
+        )
+    }
+}
+
+impl Receiver {
+    /// See [`WebSocket::recv`].
+    ///
+    /// # Errors
+    /// See [`WebSocket::recv`].
+    pub async fn recv(&mut self) -> Result<Message, Error> {
+        poll_fn(|context| self.handle.link.borrow_mut().poll_message(context)).await
+    }
+}
+
+impl Sender {
+    /// See [`WebSocket::send`].
+    ///
+    /// # Errors
+    /// See [`WebSocket::send`].
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
+        self.handle.send(message.into()).await
+    }
+
+    /// See [`WebSocket::send_parts`].
+    ///
+    /// # Errors
+    /// See [`WebSocket::send_parts`].
+    pub async fn send_parts(&self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), Error> {
+        self.handle.send_parts(kind, parts).await
+    }
+
+    /// See [`WebSocket::flush`].
+    ///
+    /// # Errors
+    /// See [`WebSocket::flush`].
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.handle.flush().await
+    }
+
+    /// See [`WebSocket::close`]. The receiver gets no more messages.
+    ///
+    /// # Errors
+    /// See [`WebSocket::close`].
+    pub async fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.handle.close(code, reason).await
+    }
+}
+
+/// One of the handles; the last one that is dropped lets the connection go.
+struct Handle {
+    link: Rc<RefCell<Link>>,
+}
+
+impl Handle {
+    fn new(link: Rc<RefCell<Link>>) -> Self {
+        link.borrow_mut().handles_count += 1;
+        Handle { link }
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Error> {
+        let payload_bytes = match &message {
+            Message::Text(text) => text.as_bytes().len(),
+            Message::Binary(payload) | Message::Ping(payload) | Message::Pong(payload) => {
+                payload.len()
+            }
+            Message::Close(frame) => return self.start_close(frame.as_ref()),
+        };
+        self.room(payload_bytes).await?;
+        self.link.borrow_mut().queue(|core| match message {
+            Message::Text(text) => send_data(core, MessageKind::Text, text.into_payload()),
+            Message::Binary(payload) => send_data(core, MessageKind::Binary, payload),
+            Message::Ping(payload) => core.send_ping(&payload),
+            Message::Pong(payload) => core.send_pong(&payload),
+            Message::Close(_) => unreachable!("returned above"),
+        })
+    }
+
+    async fn send_parts(&self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), Error> {
+        self.room(parts.iter().map(Bytes::len).sum()).await?;
+        self.link
+            .borrow_mut()
+            .queue(|core| core.send_parts(kind, parts))
+    }
+
+    async fn room(&self, payload_bytes: usize) -> Result<(), Error> {
+        poll_fn(|context| self.link.borrow_mut().poll_room(context, payload_bytes)).await
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        poll_fn(|context| self.link.borrow_mut().poll_flush(context)).await
+    }
+
+    fn start_close(&self, frame: Option<&CloseFrame>) -> Result<(), Error> {
+        self.link.borrow_mut().queue(|core| core.close(frame))
+    }
+
+    async fn close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        let frame = CloseFrame {
+            code,
+            reason: reason.into(),
+        };
+        match self.start_close(Some(&frame)) {
+            Err(error @ Error::Unsendable(_)) => return Err(error),
+            // Begun or over already: then only the end is left to wait for.
+            _ => self.link.borrow_mut().discard(),
+        }
+        poll_fn(|context| self.link.borrow_mut().poll_finished(context)).await
+    }
+}
+
+fn send_data(core: &mut Connection, kind: MessageKind, payload: Payload) -> Result<(), SendError> {
+    match payload.try_into_bytes() {
+        Ok(bytes) => core.send(kind, bytes),
+        Err(payload) => core.send_copied(kind, &payload),
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Handle::new(self.link.clone())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut link = self.link.borrow_mut();
+        link.handles_count -= 1;
+        if link.handles_count > 0 {
+            return;
+        }
+        let code = if std::thread::panicking() {
+            CloseCode::INTERNAL_ERROR
+        } else {
+            CloseCode::GOING_AWAY
+        };
+        // Closed already: then only the end is left to happen.
+        let _ = link.core.close(Some(&CloseFrame {
+            code,
+            reason: String::new(),
+        }));
+        link.discard();
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Handle")
+    }
+}
+
+impl From<Text> for Message {
+    fn from(text: Text) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Message::text(text)
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Message::text(text)
+    }
+}
+
+impl From<Payload> for Message {
+    fn from(payload: Payload) -> Self {
+        Message::Binary(payload)
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(payload: Bytes) -> Self {
+        Message::binary(payload)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(payload: Vec<u8>) -> Self {
+        Message::binary(payload)
+    }
+}
