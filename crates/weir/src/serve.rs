@@ -1,18 +1,16 @@
 //! `weir serve`: configuration in, ready line out, then wait for a signal.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 
 use anyhow::Context;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use server::boot::{self, Running};
-use server::config::{self, Config, settings::SETTINGS};
+use server::config::{self, settings::SETTINGS};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-
-/// Time from the signal to the end of the process; a drain that takes longer is cut. Process
-/// managers commonly wait 10 s before they kill.
-const DRAIN_MAX: Duration = Duration::from_millis(9_500);
 
 /// What was given on the command line, not yet checked.
 #[derive(Clone, Debug)]
@@ -25,61 +23,81 @@ pub(crate) struct Arguments {
 /// Serves until a signal asks to stop.
 ///
 /// # Errors
-/// One line that says why the server did not start or did not stop cleanly.
+/// One line that says why the server did not start or did not stop in order.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.flags, arguments.file, std::env::vars_os())?;
-    logging_for(&config)?;
-    // Before boot, so that a signal that comes during it is not lost.
-    let signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
-
-    let data_dir = config.data_dir.clone();
+    crate::logging::start(&config.log)?;
     let username = config.root_username_or_default().to_owned();
+    // Before boot, so that a signal that comes during it is not lost.
+    let stop = Stop::listen()?;
     let running = boot::start(config)?;
-    announce(&running, &data_dir, &username);
-    stop_on_signal(signals, &running);
-    running.wait()?;
+    announce(&running, &username)?;
+    stop.wait();
+    anyhow::ensure!(
+        running.shutdown(),
+        "not everything ended in order, see the log"
+    );
     Ok(())
 }
 
-fn logging_for(config: &Config) -> anyhow::Result<()> {
-    crate::logging::start(&config.log)
-}
-
 /// The generated password first: whoever waits for the ready line may log in at once.
-fn announce(running: &Running, data_dir: &std::path::Path, username: &str) {
+fn announce(running: &Running, username: &str) -> anyhow::Result<()> {
     if let Some(password) = &running.generated_root_password {
         eprintln!("weir: password of user {username} (shown only this once): {password}");
     }
-    println!(
+    let mut output = std::io::stdout().lock();
+    writeln!(
+        output,
         "weir ready tcp={} websocket={} driver={} shards={} data={}",
         running.tcp_address,
         running.websocket_address,
         running.driver,
         running.shards,
-        data_dir.display(),
-    );
+        running.data_dir.display(),
+    )
+    .and_then(|()| output.flush())
+    .context("cannot write the ready line to standard output")
 }
 
-/// The first signal starts the drain, a second one ends the process at once.
-fn stop_on_signal(mut signals: Signals, running: &Running) {
-    let stopper = running.stopper();
-    std::thread::spawn(move || {
-        let mut draining = false;
-        for signal in signals.forever() {
-            if draining {
-                tracing::warn!(signal, "second signal: stopping without draining");
-                std::process::exit(1);
-            }
-            draining = true;
+/// SIGINT and SIGTERM, as one thread hears them.
+struct Stop {
+    is_ready: Arc<AtomicBool>,
+    asked: mpsc::Receiver<i32>,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Stop> {
+        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let (ask, asked) = mpsc::channel();
+        let stop = Stop {
+            is_ready: is_ready.clone(),
+            asked,
+        };
+        let thread = std::thread::Builder::new().name("weir-signals".to_owned());
+        thread
+            .spawn(move || {
+                for signal in signals.forever() {
+                    // Before the ready line nothing was acknowledged, so nothing is lost; later
+                    // the first signal asks for a drain and a second one is impatient.
+                    let is_first = is_ready.swap(false, Ordering::SeqCst);
+                    if !is_first || ask.send(signal).is_err() {
+                        tracing::warn!(signal, "stopping at once");
+                        std::process::exit(1);
+                    }
+                }
+            })
+            .context("cannot start a thread")?;
+        Ok(stop)
+    }
+
+    /// Returns when a signal asks for a drain.
+    fn wait(&self) {
+        self.is_ready.store(true, Ordering::SeqCst);
+        if let Ok(signal) = self.asked.recv() {
             tracing::info!(signal, "draining");
-            stopper.stop();
-            std::thread::spawn(|| {
-                std::thread::sleep(DRAIN_MAX);
-                eprintln!("weir: requests in flight did not finish within {DRAIN_MAX:?}");
-                std::process::exit(1);
-            });
         }
-    });
+    }
 }
 
 impl clap::FromArgMatches for Arguments {

@@ -1,0 +1,20 @@
+//! End to end: the real binary, driven from outside by clients that nobody here wrote and by raw
+//! sockets.
+//!
+//! Most scenarios run four times, over TCP and WebSocket and on both kernel drivers; the name of
+//! a test says which. The interpreter for the Python scenarios is named by `WEIR_TEST_PYTHON`,
+//! without it the one that `cargo xtask test` prepares is used. Random choices come from a seed
+//! that a failing test prints; `WEIR_TEST_SEED` repeats a run.
+
+mod bytes;
+mod client;
+mod crash;
+mod drain;
+mod harness;
+mod http;
+mod malformed;
+mod published_python;
+mod published_rust;
+mod python;
+mod raw;
+mod start;
