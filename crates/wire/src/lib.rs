@@ -14,7 +14,10 @@ extern crate std;
 pub mod batch;
 pub mod iggy;
 pub mod limits;
-mod read;
 pub mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+mod read;
 
 pub use status::Status;
