@@ -31,6 +31,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Before boot, so that a signal that comes during it is not lost.
     let stop = Stop::listen()?;
     let running = boot::start(config)?;
+    // Before the ready line: whoever waits for that may send a signal at once.
+    stop.drain_from_now_on();
     announce(&running, &username)?;
     stop.wait();
     anyhow::ensure!(
@@ -91,9 +93,13 @@ impl Stop {
         Ok(stop)
     }
 
+    /// From now on the first signal asks for a drain instead of ending the process.
+    fn drain_from_now_on(&self) {
+        self.is_ready.store(true, Ordering::SeqCst);
+    }
+
     /// Returns when a signal asks for a drain.
     fn wait(&self) {
-        self.is_ready.store(true, Ordering::SeqCst);
         if let Ok(signal) = self.asked.recv() {
             tracing::info!(signal, "draining");
         }
