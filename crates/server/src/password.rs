@@ -11,9 +11,6 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Argon2, Params};
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest as _};
-use wire::Status;
-
-use crate::catalog::{check_password, check_username};
 
 /// Random bytes in a generated token: 256 bits cannot be guessed, and 64 hex digits stay below
 /// the 100 bytes that published clients accept.
@@ -74,15 +71,6 @@ pub fn generate() -> Result<String, Error> {
     let mut random = [0; GENERATED_PASSWORD_BYTES];
     getrandom::fill(&mut random).map_err(Error::Random)?;
     Ok(hex(&random))
-}
-
-/// Whether the protocol allows this user name (3 to 50 bytes) and password (3 to 100 bytes).
-///
-/// # Errors
-/// `INVALID_USERNAME` or `INVALID_PASSWORD`.
-pub fn check_new(username: &str, password: &str) -> Result<(), Status> {
-    check_username(username)?;
-    check_password(password)
 }
 
 /// A new personal access token: 64 hexadecimal digits, shown to its owner once.
@@ -163,18 +151,6 @@ mod tests {
         assert_eq!(one.len(), 32);
         assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert_ne!(one, generate().expect("password"));
-    }
-
-    #[test]
-    fn names_and_passwords_are_checked_on_the_edges() {
-        let check =
-            |username, password| check_new(&"u".repeat(username), &"p".repeat(password)).err();
-        assert_eq!(check(3, 3), None);
-        assert_eq!(check(50, 100), None);
-        assert_eq!(check(2, 3), Some(Status::INVALID_USERNAME));
-        assert_eq!(check(51, 3), Some(Status::INVALID_USERNAME));
-        assert_eq!(check(3, 2), Some(Status::INVALID_PASSWORD));
-        assert_eq!(check(3, 101), Some(Status::INVALID_PASSWORD));
     }
 
     #[test]

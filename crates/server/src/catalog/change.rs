@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{ROOT_USER_ID, UserStatus};
+use super::model::UserStatus;
 use super::options::TopicOptions;
 use super::permissions::Permissions;
 
@@ -199,19 +199,6 @@ fn is_zero(value: &u32) -> bool {
 }
 
 impl Change {
-    /// The root user of an empty catalog, active, who may do everything.
-    #[must_use]
-    pub fn create_root(username: &str, password_hash: &str, created_at_us: u64) -> Self {
-        Self::CreateUser {
-            user_id: ROOT_USER_ID,
-            username: username.into(),
-            password_hash: password_hash.into(),
-            status: UserStatus::Active,
-            permissions: None,
-            created_at_us,
-        }
-    }
-
     /// The journal record of this change: one line of JSON without a line end.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {

@@ -14,7 +14,7 @@ use super::super::limits::{
     PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, TOKEN_NAME_BYTES_MAX, TOKEN_NAME_BYTES_MIN,
     USERNAME_BYTES_MAX, USERNAME_BYTES_MIN,
 };
-use super::super::model::{ROOT_USER_ID, User, UserStatus};
+use super::super::model::{Catalog, ROOT_USER_ID, User, UserStatus};
 use super::super::permissions::Permissions;
 use super::{Decider, check_room};
 
@@ -47,6 +47,31 @@ pub struct UserUpdate<'a> {
     pub username: Option<&'a str>,
     /// Whether they may log in.
     pub status: Option<UserStatus>,
+}
+
+impl Catalog {
+    /// The root user of a catalog without one: active, and may do everything.
+    ///
+    /// # Errors
+    /// `INVALID_USERNAME`, or `USER_ALREADY_EXISTS` when there is a root user.
+    pub fn decide_root_user(
+        &self,
+        username: &str,
+        password_hash: Arc<str>,
+        now_us: u64,
+    ) -> Result<Change, Status> {
+        if self.users.contains_key(&ROOT_USER_ID) {
+            return Err(Status::USER_ALREADY_EXISTS);
+        }
+        Ok(Change::CreateUser {
+            user_id: ROOT_USER_ID,
+            username: check_username(username)?,
+            password_hash,
+            status: UserStatus::Active,
+            permissions: None,
+            created_at_us: now_us,
+        })
+    }
 }
 
 impl Decider<'_> {
