@@ -279,6 +279,16 @@ impl<D: Disk> PartitionLog<D> {
         }
     }
 
+    /// Offset after the oldest `segments_count` sealed segments, for
+    /// [`Self::remove_segments_before`]. The active segment is never among them.
+    #[must_use]
+    pub fn offset_after_segments(&self, segments_count: usize) -> u64 {
+        let state = self.shared.state.borrow();
+        let active_index = state.segments.len().saturating_sub(1);
+        let segment = state.segments.get(segments_count.min(active_index));
+        segment.map_or(state.next_offset, |segment| segment.summary().base_offset)
+    }
+
     /// Takes no more appends, and returns when those taken before are durable or have failed.
     ///
     /// Reads may go on; whoever ends the runtime must drain the disk besides.

@@ -14,8 +14,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use names::identifier;
-pub(crate) use plan::{Hashing, PasswordPlan, Plan, plan};
+pub(crate) use plan::{Decide, Plan, plan};
 pub(crate) use read::{View, needs_stats, read};
 pub(crate) use reply::{changed, token_created};
 pub(crate) use system::{ProcessStats, client, clients, cluster_metadata, me, stats};

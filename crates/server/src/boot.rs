@@ -1,0 +1,370 @@
+//! Starting and stopping the server: threads, listeners, recovery, drain.
+//!
+//! Order of a start: bind the ports, start one thread a shard, lock the data directory and recover
+//! the catalog on shard 0, open every partition on its shard, and only then accept connections.
+//! Order of a stop: stop accepting, finish what is in flight and answer it, close connections,
+//! close the logs, leave the threads.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_channel::Receiver;
+use ws::{DriverChoice, DriverKind, RuntimeError, RuntimeOptions};
+
+use crate::config::{Config, Driver};
+use crate::control::{ControlPlane, ControlSnapshot, OpenError, RootUser};
+use crate::limits::Limits;
+use crate::listen;
+use crate::partition::Storage;
+use crate::shard::event::Event;
+use crate::shard::mailbox::{Mailbox, mailbox};
+use crate::shard::{Machine, Shard, inbox, task};
+
+/// Added to the drain and close limits before a shard is given up: the shard measures them itself.
+const STOP_SLACK: Duration = Duration::from_millis(500);
+
+/// Why the server did not start. Each displays as one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address} ({option}): {reason}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// The option that sets it.
+        option: &'static str,
+        /// What the system said, and what to do.
+        reason: String,
+    },
+    /// No runtime could be built.
+    #[error("{0}")]
+    Runtime(#[from] RuntimeError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The data directory cannot be used, or its catalog not be recovered.
+    #[error("{0}")]
+    Catalog(OpenError),
+    /// A shard ended before the server was ready; the log has said why.
+    #[error("a shard ended before the server was ready")]
+    ShardEnded,
+}
+
+/// A server that accepts connections.
+pub struct Running {
+    /// Where plain TCP is served; the port is the real one when 0 was asked for.
+    pub tcp_address: SocketAddr,
+    /// Where WebSocket and HTTP are served.
+    pub websocket_address: SocketAddr,
+    /// The kernel interface in use.
+    pub driver: DriverKind,
+    /// Number of shards.
+    pub shards: usize,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The root user's password when this start made one up. It is stored only as a hash: show it
+    /// once or lose it.
+    pub generated_root_password: Option<String>,
+    limits: Limits,
+    mailboxes: Vec<Mailbox>,
+    threads: Vec<JoinHandle<()>>,
+    reports: mpsc::Receiver<Report>,
+}
+
+enum Report {
+    Started(DriverKind),
+    Failed(BootError),
+    Ready {
+        generated_root_password: Option<String>,
+    },
+    Ended,
+}
+
+/// Starts the server and returns when it accepts connections.
+///
+/// # Errors
+/// [`BootError`]; everything that was started is stopped again.
+pub fn start(config: Config) -> Result<Running, BootError> {
+    let limits = Limits::default();
+    raise_descriptor_limit();
+    let cores = allowed_cores();
+    let shards = config.shards.map_or(cores.len().max(1), usize::from);
+    let (tcp_address, tcp) = bind(config.tcp, "--tcp", shards, &limits)?;
+    let (websocket_address, websocket) = bind(config.websocket, "--websocket", shards, &limits)?;
+
+    let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..shards)
+        .map(|_| mailbox(limits.mailbox_messages_max))
+        .unzip();
+    let (report, reports) = mpsc::channel();
+    let started = Instant::now();
+    let mut running = Running {
+        tcp_address,
+        websocket_address,
+        driver: DriverKind::Poll,
+        shards,
+        data_dir: config.data_dir.clone(),
+        generated_root_password: None,
+        limits: limits.clone(),
+        mailboxes: mailboxes.clone(),
+        threads: Vec::with_capacity(shards),
+        reports,
+    };
+    for (index, inbox) in inboxes.into_iter().enumerate() {
+        let seed = ShardSeed {
+            index,
+            core: if shards <= cores.len() {
+                Some(cores[index])
+            } else {
+                None
+            },
+            limits: limits.clone(),
+            config: config.clone(),
+            mailboxes: mailboxes.clone(),
+            inbox,
+            report: report.clone(),
+            tcp_address,
+            websocket_address,
+            started,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("weir-shard-{index}"))
+            .spawn(move || seed.run());
+        match thread {
+            Ok(thread) => running.threads.push(thread),
+            Err(error) => {
+                running.abandon();
+                return Err(BootError::Thread(error));
+            }
+        }
+    }
+    drop(report);
+    if let Err(error) = running.wait_until_ready() {
+        running.abandon();
+        return Err(error);
+    }
+    for ((mailbox, tcp), websocket) in mailboxes.iter().zip(tcp).zip(websocket) {
+        if mailbox
+            .send_blocking(Event::Listen { tcp, websocket })
+            .is_err()
+        {
+            running.abandon();
+            return Err(BootError::ShardEnded);
+        }
+    }
+    Ok(running)
+}
+
+impl Running {
+    fn wait_until_ready(&mut self) -> Result<(), BootError> {
+        loop {
+            match self.reports.recv() {
+                Ok(Report::Started(driver)) => self.driver = driver,
+                Ok(Report::Failed(error)) => return Err(error),
+                Ok(Report::Ready {
+                    generated_root_password,
+                }) => {
+                    self.generated_root_password = generated_root_password;
+                    return Ok(());
+                }
+                Ok(Report::Ended) | Err(_) => return Err(BootError::ShardEnded),
+            }
+        }
+    }
+
+    /// Stops the server: answers what is in flight, closes connections (WebSockets with 1001),
+    /// closes the logs. Returns within 10 s; true when everything ended in order.
+    #[must_use]
+    pub fn shutdown(mut self) -> bool {
+        let (done, drained) = mpsc::channel();
+        for mailbox in &self.mailboxes {
+            // A shard that is gone has nothing to drain.
+            let _ = mailbox.send_blocking(Event::Drain { done: done.clone() });
+        }
+        drop(done);
+        let deadline = Instant::now() + self.limits.drain_timeout + STOP_SLACK;
+        let mut in_order = true;
+        for _ in 0..self.shards {
+            let left = deadline.saturating_duration_since(Instant::now());
+            in_order &= drained.recv_timeout(left).is_ok();
+        }
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.send_blocking(Event::Close);
+        }
+        let deadline = Instant::now() + self.limits.close_timeout + STOP_SLACK;
+        let mut ended = 0;
+        while ended < self.shards {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.reports.recv_timeout(left) {
+                Ok(Report::Ended) => ended += 1,
+                Ok(_) => {}
+                Err(_) => {
+                    tracing::error!(ended, shards = self.shards, "shards did not end in time");
+                    return false;
+                }
+            }
+        }
+        for thread in self.threads.drain(..) {
+            in_order &= thread.join().is_ok();
+        }
+        in_order
+    }
+
+    /// Stops what was started before a failed start.
+    fn abandon(&mut self) {
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.send_blocking(Event::Close);
+        }
+        for thread in self.threads.drain(..) {
+            // The error that ended the start is the one to report.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a shard's thread needs to begin.
+struct ShardSeed {
+    index: usize,
+    core: Option<usize>,
+    limits: Limits,
+    config: Config,
+    mailboxes: Vec<Mailbox>,
+    inbox: Receiver<Event>,
+    report: mpsc::Sender<Report>,
+    tcp_address: SocketAddr,
+    websocket_address: SocketAddr,
+    started: Instant,
+}
+
+impl ShardSeed {
+    fn run(self) {
+        pin(self.core);
+        let report = self.report.clone();
+        let options = RuntimeOptions {
+            driver: choice(self.config.driver),
+            ..Default::default()
+        };
+        match ws::build_runtime(&options) {
+            Ok((runtime, driver)) => {
+                let _ = report.send(Report::Started(driver));
+                runtime.block_on(self.serve(driver));
+                drop(runtime);
+            }
+            Err(error) => {
+                let _ = report.send(Report::Failed(error.into()));
+            }
+        }
+        // The boot thread may have given up waiting.
+        let _ = report.send(Report::Ended);
+    }
+
+    async fn serve(self, driver: DriverKind) {
+        let machine = Machine {
+            shards_count: self.mailboxes.len(),
+            driver,
+            started: self.started,
+            tcp_address: self.tcp_address,
+            websocket_address: self.websocket_address,
+        };
+        let storage = Storage::new(self.config.data_dir.clone(), self.limits.clone());
+        let empty = Arc::new(ControlSnapshot::default());
+        let shard = Shard::new(
+            self.index,
+            self.limits,
+            machine,
+            storage,
+            self.mailboxes,
+            empty,
+        );
+        if self.index == 0 {
+            let root = RootUser {
+                username: self.config.root_username_or_default().to_owned(),
+                password: self.config.root_password.clone(),
+            };
+            let report = self.report;
+            let shard = std::rc::Rc::clone(&shard);
+            task::spawn("recover", async move {
+                let outcome = match ControlPlane::open(&shard, root).await {
+                    Ok(generated_root_password) => Report::Ready {
+                        generated_root_password,
+                    },
+                    Err(error) => Report::Failed(BootError::Catalog(error)),
+                };
+                let _ = report.send(outcome);
+            });
+        }
+        inbox::run(shard, self.inbox).await;
+    }
+}
+
+fn choice(driver: Driver) -> DriverChoice {
+    match driver {
+        Driver::Auto => DriverChoice::Auto,
+        Driver::IoUring => DriverChoice::IoUring,
+        Driver::Poll => DriverChoice::Poll,
+    }
+}
+
+fn bind(
+    address: SocketAddr,
+    option: &'static str,
+    shards: usize,
+    limits: &Limits,
+) -> Result<(SocketAddr, Vec<TcpListener>), BootError> {
+    listen::bind(address, shards, limits.listen_backlog).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another process listens there: stop it or choose \
+                                         another port"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need a privilege: choose \
+                                                another port"
+            }
+            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+            _ => "",
+        };
+        BootError::Listen {
+            address,
+            option,
+            reason: format!("{error}{advice}"),
+        }
+    })
+}
+
+/// The cores that this process may run on, in ascending order.
+fn allowed_cores() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|core| set.is_set(*core))
+        .collect()
+}
+
+/// A shard stays on its core; where that is not allowed it runs unpinned.
+fn pin(core: Option<usize>) {
+    let Some(core) = core else { return };
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::debug!(?core, %error, "a shard is not pinned");
+    }
+}
+
+/// Each connection and each segment is a descriptor: take what the system allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!(%error, "the descriptor limit stays as it is");
+        }
+    }
+}

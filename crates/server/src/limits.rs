@@ -1,0 +1,78 @@
+//! Every limit of the server, with its default and the reason for it.
+//!
+//! The catalog's (streams, topics, groups) are listed in [`crate::catalog::limits`]; limits of one
+//! WebSocket connection are in the `ws` crates; limits of one partition's log are in `storage`.
+
+use std::time::Duration;
+
+use crate::catalog::CatalogLimits;
+
+/// Limits of one shard. Each shard has its own copy; nothing here is shared between shards.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Of the control plane.
+    pub catalog: CatalogLimits,
+    /// Messages waiting in one shard's mailbox. A full mailbox answers "busy, try again", which
+    /// clients of the protocol do by themselves; 4,096 is about 40 ms of appends at 100,000 per
+    /// second, longer than any healthy stall.
+    pub mailbox_messages_max: usize,
+    /// Connections open on one shard. At 6 KiB each this is 60 MiB.
+    pub connections_max: usize,
+    /// One request frame, header included. The protocol allows payloads of 64,000,000 bytes; a
+    /// frame of 64 MiB holds the largest one with its headers.
+    pub frame_bytes_max: usize,
+    /// Bytes of records in one poll reply. More is left for the next poll. Below the client's
+    /// 64 MiB message limit with room for the reply header; a single larger record is still sent.
+    pub poll_bytes_max: usize,
+    /// Messages in one poll reply.
+    pub poll_messages_max: u32,
+    /// How long a connection may stay without a login. Real clients log in at once.
+    pub login_timeout: Duration,
+    /// How long a WebSocket opening handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a drain waits for requests in flight before it gives up on their connections.
+    /// Process managers kill after 10 s, so 6 s leaves time to close the logs.
+    pub drain_timeout: Duration,
+    /// How long closing the logs may take after the connections are gone.
+    pub close_timeout: Duration,
+    /// Pending connections that the kernel queues for one listener.
+    pub listen_backlog: i32,
+    /// Distinct consumers whose offsets one partition stores. 65,536 entries are a few MiB.
+    pub consumer_offsets_max: usize,
+    /// Offset records in a partition's journal before it is rewritten to its live entries.
+    pub offset_records_before_rewrite: usize,
+    /// Password checks running at one time on a shard. Argon2id takes 19 MiB each, so a flood of
+    /// logins costs at most 4 × 19 MiB per shard; the others wait.
+    pub password_checks_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            catalog: CatalogLimits::default(),
+            mailbox_messages_max: 4_096,
+            connections_max: 10_000,
+            frame_bytes_max: 64 * 1024 * 1024 + 4_096,
+            poll_bytes_max: 16 * 1024 * 1024,
+            poll_messages_max: 1_000_000,
+            login_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(6),
+            close_timeout: Duration::from_secs(2),
+            listen_backlog: 1_024,
+            consumer_offsets_max: 65_536,
+            offset_records_before_rewrite: 16_384,
+            password_checks_max: 4,
+        }
+    }
+}
+
+/// Shards that may be configured: above any machine this was tried on, below what the mailboxes
+/// between all pairs of shards can bear.
+pub const SHARDS_COUNT_MAX: usize = 256;
+
+/// Length of a user's name: the protocol's own limits.
+pub const USERNAME_BYTES: std::ops::RangeInclusive<usize> = 3..=50;
+
+/// Length of a password: the protocol's own limits.
+pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 3..=100;

@@ -1,0 +1,100 @@
+//! Counters that a shard owns. They are plain cells: only the shard's thread touches them, and a
+//! scrape sums the snapshots that the shards send.
+
+use std::cell::Cell;
+
+use serde::Serialize;
+
+/// One shard's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    connections_open: Cell<u64>,
+    connections_accepted: Cell<u64>,
+    connections_rejected: Cell<u64>,
+    connection_panics: Cell<u64>,
+    requests: Cell<u64>,
+    requests_failed: Cell<u64>,
+    mailbox_full: Cell<u64>,
+}
+
+/// What [`Metrics`] held at one moment; sums over shards.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(crate) struct MetricsSnapshot {
+    /// Connections open now.
+    pub(crate) connections_open: u64,
+    /// Connections accepted since start.
+    pub(crate) connections_accepted_total: u64,
+    /// Connections closed at once because the shard had its maximum.
+    pub(crate) connections_rejected_total: u64,
+    /// Connections that ended in a panic of their task.
+    pub(crate) connection_panics_total: u64,
+    /// Requests answered.
+    pub(crate) requests_total: u64,
+    /// Requests answered with a status other than success.
+    pub(crate) requests_failed_total: u64,
+    /// Requests refused because another shard's mailbox was full.
+    pub(crate) mailbox_full_total: u64,
+}
+
+fn add(cell: &Cell<u64>) {
+    cell.set(cell.get() + 1);
+}
+
+impl Metrics {
+    pub(crate) fn connection_opened(&self) {
+        add(&self.connections_accepted);
+        add(&self.connections_open);
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections_open
+            .set(self.connections_open.get().saturating_sub(1));
+    }
+
+    pub(crate) fn connection_rejected(&self) {
+        add(&self.connections_rejected);
+    }
+
+    pub(crate) fn connection_panicked(&self) {
+        add(&self.connection_panics);
+    }
+
+    pub(crate) fn request_answered(&self, failed: bool) {
+        add(&self.requests);
+        if failed {
+            add(&self.requests_failed);
+        }
+    }
+
+    pub(crate) fn mailbox_was_full(&self) {
+        add(&self.mailbox_full);
+    }
+
+    pub(crate) fn connections_open(&self) -> usize {
+        usize::try_from(self.connections_open.get()).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn snapshot(&self) -> MetricsSnapshot {
+        MetricsSnapshot {
+            connections_open: self.connections_open.get(),
+            connections_accepted_total: self.connections_accepted.get(),
+            connections_rejected_total: self.connections_rejected.get(),
+            connection_panics_total: self.connection_panics.get(),
+            requests_total: self.requests.get(),
+            requests_failed_total: self.requests_failed.get(),
+            mailbox_full_total: self.mailbox_full.get(),
+        }
+    }
+}
+
+impl std::ops::AddAssign for MetricsSnapshot {
+    fn add_assign(&mut self, other: Self) {
+        self.connections_open += other.connections_open;
+        self.connections_accepted_total += other.connections_accepted_total;
+        self.connections_rejected_total += other.connections_rejected_total;
+        self.connection_panics_total += other.connection_panics_total;
+        self.requests_total += other.requests_total;
+        self.requests_failed_total += other.requests_failed_total;
+        self.mailbox_full_total += other.mailbox_full_total;
+    }
+}

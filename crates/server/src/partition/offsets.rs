@@ -1,0 +1,201 @@
+//! Stored consumer offsets of one partition: a map in memory, a checksummed journal on disk.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::lock::Mutex;
+use serde::{Deserialize, Serialize};
+use storage::disk::{Disk as _, OpenMode};
+
+use super::{Disk, Journal};
+
+/// Who an offset is stored for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ConsumerKey {
+    /// A single consumer that named itself by a number.
+    Number(u32),
+    /// A single consumer that named itself by a name.
+    Name(String),
+    /// A consumer group, by the number that the catalog gave it.
+    Group(u32),
+}
+
+/// One record of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Record {
+    Stored { consumer: ConsumerKey, offset: u64 },
+    Deleted { consumer: ConsumerKey },
+}
+
+/// Why an offset was not stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OffsetError {
+    #[error("as many consumers as allowed have stored an offset")]
+    TooMany,
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    #[error("a consumer offset could not be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+pub(crate) struct ConsumerOffsets {
+    disk: Disk,
+    path: PathBuf,
+    /// Opened with the first offset: most partitions never store one.
+    journal: Mutex<Option<Journal>>,
+    offsets: RefCell<HashMap<ConsumerKey, u64>>,
+    rewriting: Cell<bool>,
+    consumers_max: usize,
+    records_before_rewrite: usize,
+}
+
+impl ConsumerOffsets {
+    /// Reads the journal when there is one.
+    pub(crate) async fn open(
+        disk: Disk,
+        path: PathBuf,
+        limits: &crate::limits::Limits,
+    ) -> Result<Rc<Self>, storage::Error> {
+        let exists = match disk.open(&path, OpenMode::Read).await {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(super::system("open", &path, error)),
+        };
+        let offsets = Rc::new(Self {
+            disk,
+            path,
+            journal: Mutex::new(None),
+            offsets: RefCell::default(),
+            rewriting: Cell::new(false),
+            consumers_max: limits.consumer_offsets_max,
+            records_before_rewrite: limits.offset_records_before_rewrite,
+        });
+        if exists {
+            offsets.journal().await?;
+        }
+        Ok(offsets)
+    }
+
+    /// The journal, opened when it is needed first.
+    async fn journal(&self) -> Result<Journal, storage::Error> {
+        let mut journal = self.journal.lock().await;
+        if let Some(journal) = &*journal {
+            return Ok(journal.clone());
+        }
+        let (opened, recovered) = Journal::open(self.disk.clone(), &self.path).await?;
+        if let Some(torn) = &recovered.torn_tail {
+            tracing::warn!(%torn, "a torn tail of consumer offsets was cut");
+        }
+        self.replay(&recovered.records)?;
+        *journal = Some(opened.clone());
+        Ok(opened)
+    }
+
+    fn replay(&self, records: &[Bytes]) -> Result<(), storage::Error> {
+        let mut offsets = self.offsets.borrow_mut();
+        for record in records {
+            match serde_json::from_slice(record) {
+                Ok(Record::Stored { consumer, offset }) => offsets.insert(consumer, offset),
+                Ok(Record::Deleted { consumer }) => offsets.remove(&consumer),
+                Err(error) => return Err(super::system("parse", &self.path, error.into())),
+            };
+        }
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, consumer: &ConsumerKey) -> Option<u64> {
+        self.offsets.borrow().get(consumer).copied()
+    }
+
+    /// Stores an offset: what readers see changes with this call, the future resolves when it is
+    /// durable.
+    pub(crate) fn store(
+        self: &Rc<Self>,
+        consumer: ConsumerKey,
+        offset: u64,
+    ) -> Result<impl Future<Output = Result<(), OffsetError>> + 'static, OffsetError> {
+        let mut offsets = self.offsets.borrow_mut();
+        if !offsets.contains_key(&consumer) && offsets.len() >= self.consumers_max {
+            return Err(OffsetError::TooMany);
+        }
+        offsets.insert(consumer.clone(), offset);
+        drop(offsets);
+        let this = Rc::clone(self);
+        Ok(async move { this.write(Record::Stored { consumer, offset }).await })
+    }
+
+    /// Forgets an offset; false when none was stored.
+    pub(crate) async fn delete(&self, consumer: &ConsumerKey) -> Result<bool, OffsetError> {
+        if self.offsets.borrow_mut().remove(consumer).is_none() {
+            return Ok(false);
+        }
+        self.write(Record::Deleted {
+            consumer: consumer.clone(),
+        })
+        .await?;
+        Ok(true)
+    }
+
+    /// Forgets everything, for a purge.
+    pub(crate) async fn clear(&self) -> Result<(), OffsetError> {
+        self.offsets.borrow_mut().clear();
+        let journal = self.journal.lock().await.clone();
+        if let Some(journal) = journal {
+            journal.rewrite(Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, record: Record) -> Result<(), OffsetError> {
+        let record = serde_json::to_vec(&record)?;
+        let journal = self.journal().await?;
+        journal.append(record.into()).await?;
+        self.rewrite_when_long(&journal).await
+    }
+
+    /// Keeps the journal in proportion to what it holds. The rewrite takes its place among the
+    /// appends, so the map is read in the same step as the call is made.
+    async fn rewrite_when_long(&self, journal: &Journal) -> Result<(), OffsetError> {
+        let records_max = self.offsets.borrow().len() + self.records_before_rewrite;
+        if journal.records_count() <= records_max as u64 || self.rewriting.replace(true) {
+            return Ok(());
+        }
+        let rewriting = self.live_records().map(|records| journal.rewrite(records));
+        let result = match rewriting {
+            Ok(rewriting) => rewriting.await.map_err(OffsetError::from),
+            Err(error) => Err(error.into()),
+        };
+        self.rewriting.set(false);
+        result
+    }
+
+    fn live_records(&self) -> Result<Vec<Bytes>, serde_json::Error> {
+        let offsets = self.offsets.borrow();
+        offsets
+            .iter()
+            .map(|(consumer, offset)| {
+                let record = Record::Stored {
+                    consumer: consumer.clone(),
+                    offset: *offset,
+                };
+                serde_json::to_vec(&record).map(Bytes::from)
+            })
+            .collect()
+    }
+
+    /// Waits for what was taken and takes no more.
+    pub(crate) async fn close(&self) {
+        let journal = self.journal.lock().await.take();
+        if let Some(journal) = journal
+            && let Err(error) = journal.close().await
+        {
+            tracing::warn!(%error, "consumer offsets were closed while fenced");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! One client's session: login, requests in order, goodbye. The same for every transport.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use compio::io::AsyncWriteExt;
+use compio::net::TcpStream;
+use futures_util::FutureExt;
+use wire::Status;
+use wire::iggy::eviction::EvictionReason;
+use wire::iggy::frame::{HEADER_BYTES, LEGACY_REFUSAL, RequestHeader};
+
+use crate::http;
+use crate::shard::Shard;
+use crate::transport::{Ending, TcpTransport, Transport, TransportError, WebSocketTransport};
+
+pub(crate) mod control;
+
+mod auth;
+mod commands;
+mod data;
+mod dispatch;
+mod observe;
+mod reply;
+
+pub(crate) use reply::Reply;
+
+/// What other clients may learn of a connected one.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientInfo {
+    /// The server's number for the connection, unique while the server runs.
+    pub(crate) number: u32,
+    /// Who logged in.
+    pub(crate) user_id: u32,
+    /// The protocol's number of the transport.
+    pub(crate) transport: u8,
+    /// Where it connected from.
+    pub(crate) address: String,
+}
+
+/// The state of one connection between its requests.
+pub(crate) struct Session {
+    shard: Rc<Shard>,
+    number: u32,
+    transport: u8,
+    address: SocketAddr,
+    login: Option<Login>,
+    logins: u64,
+    /// True once the control plane may know this client as a group member.
+    in_groups: bool,
+}
+
+/// Who is logged in.
+#[derive(Debug, Clone, Copy)]
+struct Login {
+    user_id: u32,
+    session_id: u64,
+}
+
+/// What becomes of the connection after a request.
+enum Outcome {
+    /// Send the reply and go on.
+    Reply(Result<Reply, Status>),
+    /// Send the eviction and close.
+    Evict(EvictionReason),
+}
+
+/// Serves one TCP connection to its end.
+pub(crate) async fn serve_tcp(shard: &Rc<Shard>, stream: TcpStream, address: SocketAddr) {
+    let transport = TcpTransport::new(stream, shard.limits.frame_bytes_max);
+    serve(shard, Transport::Tcp(transport), address).await;
+}
+
+/// Serves one connection of the WebSocket port to its end: a session after an upgrade, one page
+/// after any other HTTP request.
+pub(crate) async fn serve_websocket(shard: &Rc<Shard>, stream: TcpStream, address: SocketAddr) {
+    let config = ws::Config::new()
+        .handshake_timeout(shard.limits.handshake_timeout)
+        .limits(|limits| limits.frame_bytes_max = shard.limits.frame_bytes_max as u64)
+        .message_bytes_max(shard.limits.frame_bytes_max as u64);
+    let page_stream = stream.clone();
+    let accepting = Box::pin(ws::accept_with(stream, &config));
+    let incoming = futures_util::select_biased! {
+        () = Box::pin(shard.drain_begun()).fuse() => return,
+        incoming = accepting.fuse() => incoming,
+    };
+    match incoming {
+        Ok(ws::Incoming::WebSocket { socket, .. }) => {
+            let transport = WebSocketTransport::new(socket, shard.limits.frame_bytes_max);
+            serve(shard, Transport::WebSocket(Box::new(transport)), address).await;
+        }
+        Ok(ws::Incoming::Http {
+            request, receiver, ..
+        }) => {
+            let health = observe::health(shard).await;
+            let page = http::respond(request.method(), request.target(), &health);
+            write_and_close(page_stream, page).await;
+            ws::close_slowly(receiver);
+        }
+        Err(error) => tracing::debug!(%address, %error, "an opening handshake failed"),
+    }
+}
+
+/// Answers a connection that the shard has no place for.
+pub(crate) async fn refuse_busy(stream: TcpStream) {
+    write_and_close(stream, http::busy()).await;
+}
+
+async fn write_and_close(mut stream: TcpStream, bytes: Vec<u8>) {
+    use compio::io::AsyncWrite;
+    // The peer may be gone; there is nobody to tell.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn serve(shard: &Rc<Shard>, mut transport: Transport, address: SocketAddr) {
+    let mut session = Session {
+        shard: Rc::clone(shard),
+        number: shard.next_connection_number(),
+        transport: transport.code(),
+        address,
+        login: None,
+        logins: 0,
+        in_groups: false,
+    };
+    tracing::debug!(shard = shard.index, connection = session.number, %address, "connected");
+    let ending = session.run(&mut transport).await;
+    session.end().await;
+    if let Some(ending) = ending {
+        transport.close(ending, shard.limits.close_timeout).await;
+    }
+    tracing::debug!(connection = session.number, ?ending, "ended");
+}
+
+impl Session {
+    /// Answers requests in order until the connection ends; `None` when the peer is gone.
+    async fn run(&mut self, transport: &mut Transport) -> Option<Ending> {
+        loop {
+            let frame = match self.next_frame(transport).await {
+                Next::Frame(frame) => frame,
+                Next::End(ending) => return ending,
+            };
+            let (parts, ending) = self.answer(frame).await;
+            if !parts.is_empty() && transport.send(parts).await.is_err() {
+                return None;
+            }
+            if ending.is_some() {
+                return ending;
+            }
+        }
+    }
+
+    async fn next_frame(&self, transport: &mut Transport) -> Next {
+        if self.shard.is_draining() {
+            return Next::End(Some(Ending::GoingAway));
+        }
+        let login_late = async {
+            if self.login.is_some() {
+                std::future::pending::<()>().await;
+            }
+            compio::time::sleep(self.shard.limits.login_timeout).await;
+        };
+        let received = futures_util::select_biased! {
+            received = Box::pin(transport.recv()).fuse() => received,
+            () = Box::pin(self.shard.drain_begun()).fuse() => {
+                return Next::End(Some(Ending::GoingAway));
+            }
+            () = Box::pin(login_late).fuse() => {
+                tracing::debug!(connection = self.number, "no login in time");
+                return Next::End(Some(Ending::ProtocolError));
+            }
+        };
+        match received {
+            Ok(frame) => Next::Frame(frame),
+            Err(TransportError::Closed) => Next::End(Some(Ending::Normal)),
+            Err(TransportError::Io(error)) => {
+                tracing::debug!(connection = self.number, %error, "the connection broke");
+                Next::End(None)
+            }
+            Err(TransportError::WebSocket(error)) => {
+                tracing::debug!(connection = self.number, %error, "the connection ended");
+                Next::End(None)
+            }
+            Err(TransportError::Legacy) => {
+                tracing::debug!(connection = self.number, "a client of an older protocol");
+                // What such a client understands as a refusal; it may be gone already.
+                let refusal = vec![Bytes::from_static(&LEGACY_REFUSAL)];
+                let _ = transport.send(refusal).await;
+                Next::End(Some(Ending::ProtocolError))
+            }
+            Err(error) => {
+                tracing::debug!(connection = self.number, %error, "not the protocol");
+                Next::End(Some(Ending::ProtocolError))
+            }
+        }
+    }
+
+    /// Runs one request and encodes its answer; the ending is set when the connection must close.
+    async fn answer(&mut self, frame: BytesMut) -> (Vec<Bytes>, Option<Ending>) {
+        let header = frame
+            .first_chunk::<HEADER_BYTES>()
+            .expect("frames have a whole header");
+        let request = match RequestHeader::parse(header) {
+            Ok(request) => request,
+            Err((request, error)) => {
+                tracing::debug!(connection = self.number, %error, "not a request");
+                self.shard.metrics.request_answered(true);
+                let ending = error.is_fatal().then_some(Ending::ProtocolError);
+                return (reply::encode(&request, Err(error.status())), ending);
+            }
+        };
+        match self.dispatch(&request, frame).await {
+            Outcome::Reply(reply) => {
+                self.shard.metrics.request_answered(reply.is_err());
+                (reply::encode(&request, reply), None)
+            }
+            Outcome::Evict(reason) => {
+                self.shard.metrics.request_answered(true);
+                (
+                    vec![reply::evict(request.client, reason)],
+                    Some(Ending::Normal),
+                )
+            }
+        }
+    }
+
+    /// Tells the rest of the server that this client is gone.
+    async fn end(&mut self) {
+        self.shard.forget_client(self.number);
+        self.leave_groups().await;
+    }
+}
+
+enum Next {
+    Frame(BytesMut),
+    End(Option<Ending>),
+}

@@ -1,0 +1,104 @@
+//! Accepting connections: one task a listener, never cancelled before the drain, because a
+//! cancelled accept can lose a connection that the kernel had already handed over.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use compio::net::{TcpListener, TcpStream};
+use futures_util::FutureExt;
+
+use super::{Shard, task};
+use crate::session;
+
+/// How long accepting pauses after the kernel refused a socket (out of descriptors, out of
+/// memory): long enough not to spin, short enough that nobody notices.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Pending data and close are detected this long after a silent peer is gone.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy)]
+enum Port {
+    Tcp,
+    WebSocket,
+}
+
+/// Starts to accept on this shard's two listeners.
+pub(crate) fn listen(
+    shard: &Rc<Shard>,
+    tcp: std::net::TcpListener,
+    websocket: std::net::TcpListener,
+) {
+    for (listener, port) in [(tcp, Port::Tcp), (websocket, Port::WebSocket)] {
+        let shard = Rc::clone(shard);
+        task::spawn("accept", async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => accept_until_drain(&shard, listener, port).await,
+                Err(error) => {
+                    tracing::error!(shard = shard.index, %error, "a listener cannot be used");
+                    std::process::abort();
+                }
+            }
+        });
+    }
+}
+
+async fn accept_until_drain(shard: &Rc<Shard>, listener: TcpListener, port: Port) {
+    loop {
+        let accepted = futures_util::select_biased! {
+            () = shard.drain_begun().fuse() => return,
+            accepted = listener.accept().fuse() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => serve(shard, stream, peer, port),
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                tracing::error!(shard = shard.index, %error, "accepting pauses");
+                compio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of a connection that was reset before it was accepted say nothing about the listener.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, port: Port) {
+    let Some(guard) = shard.admit() else {
+        if let Port::WebSocket = port {
+            compio::runtime::spawn(session::refuse_busy(stream)).detach();
+        }
+        return;
+    };
+    let shard = Rc::clone(shard);
+    compio::runtime::spawn(async move {
+        let connection = async {
+            if let Err(error) = tune(&stream) {
+                tracing::debug!(%peer, %error, "socket options were refused");
+            }
+            match port {
+                Port::Tcp => session::serve_tcp(&shard, stream, peer).await,
+                Port::WebSocket => session::serve_websocket(&shard, stream, peer).await,
+            }
+        };
+        if task::run_contained(connection).await {
+            shard.metrics.connection_panicked();
+        }
+        drop(guard);
+    })
+    .detach();
+}
+
+/// Replies leave at once, and a peer that vanished is noticed.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}

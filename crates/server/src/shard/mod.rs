@@ -1,0 +1,328 @@
+//! One shard: one thread, one runtime, one ring, and everything that it owns.
+//!
+//! A partition belongs to one shard for the life of the process, so nothing here is locked: the
+//! state is in cells that only this thread touches. Other shards are reached through
+//! [`mailbox`]es only; [`router`] hides whether a partition is here or there.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_channel::{Receiver, Sender};
+use wire::Status;
+
+use crate::catalog::PartitionKey;
+use crate::control::{ControlPlane, ControlSnapshot};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::partition::{Partition, Storage};
+use crate::session::ClientInfo;
+
+pub(crate) mod accept;
+pub(crate) mod event;
+pub(crate) mod inbox;
+pub(crate) mod mailbox;
+pub(crate) mod router;
+pub(crate) mod task;
+
+use event::ShardReport;
+use mailbox::Mailbox;
+
+/// What all shards know of the process; the same for each.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub(crate) shards_count: usize,
+    pub(crate) driver: ws::DriverKind,
+    pub(crate) started: Instant,
+    pub(crate) tcp_address: std::net::SocketAddr,
+    pub(crate) websocket_address: std::net::SocketAddr,
+}
+
+/// A partition of this shard, or why it cannot be used.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    Open(Rc<Partition>),
+    /// It could not be opened; the log has said why. Requests get this status.
+    Unavailable(Status),
+}
+
+/// The state of one shard.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) limits: Limits,
+    pub(crate) machine: Machine,
+    pub(crate) metrics: Metrics,
+    pub(crate) storage: Storage,
+    pub(crate) password_checks: PasswordGate,
+    mailboxes: Vec<Mailbox>,
+    snapshot: RefCell<Arc<ControlSnapshot>>,
+    partitions: RefCell<HashMap<PartitionKey, Slot>>,
+    control: RefCell<Option<Rc<ControlPlane>>>,
+    clients: RefCell<HashMap<u32, ClientInfo>>,
+    connection_numbers: Cell<u32>,
+    draining: DrainSignal,
+}
+
+/// Tells connections to end, and knows when the last one has.
+struct DrainSignal {
+    /// Dropped when the drain begins.
+    begin: RefCell<Option<Sender<Infallible>>>,
+    begun: Receiver<Infallible>,
+    /// One clone lives in each connection.
+    alive: RefCell<Option<Sender<Infallible>>>,
+    all_ended: Receiver<Infallible>,
+}
+
+/// Lets a bounded number of password checks run at one time.
+pub(crate) struct PasswordGate {
+    permits: (Sender<()>, Receiver<()>),
+}
+
+impl PasswordGate {
+    fn new(checks_max: usize) -> Self {
+        let permits = async_channel::bounded(checks_max.max(1));
+        for _ in 0..checks_max.max(1) {
+            permits
+                .0
+                .try_send(())
+                .expect("the channel holds exactly this many permits");
+        }
+        Self { permits }
+    }
+
+    /// Runs `check` on a thread of its own when a permit is free.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        check: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.permits.1.recv().await.ok()?;
+        let permit = Permit(&self.permits.0);
+        let result = compio::runtime::spawn_blocking(check).await.ok();
+        drop(permit);
+        result
+    }
+}
+
+struct Permit<'a>(&'a Sender<()>);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        // The channel has room for every permit and lives as long as the gate.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// Marks a connection as alive until it is dropped.
+pub(crate) struct ConnectionGuard {
+    shard: Rc<Shard>,
+    _alive: Sender<Infallible>,
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.shard.metrics.connection_closed();
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: usize,
+        limits: Limits,
+        machine: Machine,
+        storage: Storage,
+        mailboxes: Vec<Mailbox>,
+        snapshot: Arc<ControlSnapshot>,
+    ) -> Rc<Self> {
+        let (begin, begun) = async_channel::bounded(1);
+        let (alive, all_ended) = async_channel::bounded(1);
+        Rc::new(Self {
+            index,
+            password_checks: PasswordGate::new(limits.password_checks_max),
+            limits,
+            machine,
+            metrics: Metrics::default(),
+            storage,
+            mailboxes,
+            snapshot: RefCell::new(snapshot),
+            partitions: RefCell::default(),
+            control: RefCell::new(None),
+            clients: RefCell::default(),
+            connection_numbers: Cell::new(0),
+            draining: DrainSignal {
+                begin: RefCell::new(Some(begin)),
+                begun,
+                alive: RefCell::new(Some(alive)),
+                all_ended,
+            },
+        })
+    }
+
+    /// The catalog and group assignments as this shard knows them.
+    pub(crate) fn snapshot(&self) -> Arc<ControlSnapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    pub(crate) fn mailboxes(&self) -> &[Mailbox] {
+        &self.mailboxes
+    }
+
+    /// The control plane; only shard 0 has it.
+    pub(crate) fn control(&self) -> Option<Rc<ControlPlane>> {
+        self.control.borrow().clone()
+    }
+
+    pub(crate) fn set_control(&self, control: Rc<ControlPlane>) {
+        *self.control.borrow_mut() = Some(control);
+    }
+
+    /// A partition that this shard owns.
+    pub(crate) fn partition(&self, key: PartitionKey) -> Result<Rc<Partition>, Status> {
+        match self.partitions.borrow().get(&key) {
+            Some(Slot::Open(partition)) => Ok(Rc::clone(partition)),
+            Some(Slot::Unavailable(status)) => Err(*status),
+            None => Err(Status::PARTITION_NOT_FOUND),
+        }
+    }
+
+    /// A number for a new connection: unique over all shards, never 0.
+    pub(crate) fn next_connection_number(&self) -> u32 {
+        let count = self.connection_numbers.get().wrapping_add(1);
+        self.connection_numbers.set(count);
+        let shards = u32::try_from(self.machine.shards_count).unwrap_or(1).max(1);
+        let index = u32::try_from(self.index).unwrap_or(0);
+        count.wrapping_mul(shards).wrapping_add(index).max(1)
+    }
+
+    pub(crate) fn register_client(&self, client: ClientInfo) {
+        self.clients.borrow_mut().insert(client.number, client);
+    }
+
+    pub(crate) fn forget_client(&self, number: u32) {
+        self.clients.borrow_mut().remove(&number);
+    }
+
+    /// Counts a connection in, unless the shard is full or draining.
+    pub(crate) fn admit(self: &Rc<Self>) -> Option<ConnectionGuard> {
+        let alive = self.draining.alive.borrow().clone()?;
+        if self.metrics.connections_open() >= self.limits.connections_max {
+            self.metrics.connection_rejected();
+            return None;
+        }
+        self.metrics.connection_opened();
+        Some(ConnectionGuard {
+            shard: Rc::clone(self),
+            _alive: alive,
+        })
+    }
+
+    /// Resolves when connections must end.
+    pub(crate) async fn drain_begun(&self) {
+        // Nothing is ever sent: the channel closes.
+        let _ = self.draining.begun.recv().await;
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.begun.is_closed()
+    }
+
+    /// Ends all connections and waits for them, but not for longer than the limit.
+    pub(crate) async fn drain(&self) {
+        drop(self.draining.begin.borrow_mut().take());
+        drop(self.draining.alive.borrow_mut().take());
+        let ended = self.draining.all_ended.recv();
+        if compio::time::timeout(self.limits.drain_timeout, ended)
+            .await
+            .is_err()
+        {
+            let connections = self.metrics.connections_open();
+            tracing::warn!(
+                shard = self.index,
+                connections,
+                "connections did not end in time"
+            );
+        }
+    }
+
+    /// Follows a new snapshot: partitions that are gone stop, new ones are opened.
+    pub(crate) async fn follow(self: &Rc<Self>, snapshot: Arc<ControlSnapshot>) {
+        let shards = self.machine.shards_count;
+        let wanted: HashMap<PartitionKey, _> = snapshot
+            .catalog
+            .partitions()
+            .filter(|key| key.owner_shard(shards) == self.index)
+            .map(|key| (key, ()))
+            .collect();
+        let gone: Vec<PartitionKey> = self
+            .partitions
+            .borrow()
+            .keys()
+            .filter(|key| !wanted.contains_key(key))
+            .copied()
+            .collect();
+        // Readers of the snapshot must not find a partition that is about to close.
+        *self.snapshot.borrow_mut() = Arc::clone(&snapshot);
+        for key in gone {
+            let slot = self.partitions.borrow_mut().remove(&key);
+            if let Some(Slot::Open(partition)) = slot {
+                partition.close().await;
+            }
+            self.storage.remove_partition(key).await;
+        }
+        for key in wanted.into_keys() {
+            if self.partitions.borrow().contains_key(&key) {
+                continue;
+            }
+            let slot = match Partition::open(&self.storage, key, &snapshot.catalog).await {
+                Ok(partition) => Slot::Open(partition),
+                Err(error) => {
+                    tracing::error!(shard = self.index, partition = %key, %error,
+                        "a partition could not be opened and is not served");
+                    Slot::Unavailable(crate::partition::status_of(&error))
+                }
+            };
+            self.partitions.borrow_mut().insert(key, slot);
+        }
+    }
+
+    /// Closes every log: nothing is written after this.
+    pub(crate) async fn close(&self) {
+        let slots: Vec<Slot> = self
+            .partitions
+            .borrow_mut()
+            .drain()
+            .map(|(_, slot)| slot)
+            .collect();
+        for slot in slots {
+            if let Slot::Open(partition) = slot {
+                partition.close().await;
+            }
+        }
+        let control = self.control.borrow_mut().take();
+        if let Some(control) = control {
+            control.close().await;
+        }
+    }
+
+    pub(crate) fn report(&self) -> ShardReport {
+        let partitions = self
+            .partitions
+            .borrow()
+            .iter()
+            .map(|(key, slot)| {
+                let report = match slot {
+                    Slot::Open(partition) => partition.report(),
+                    Slot::Unavailable(_) => crate::partition::PartitionReport::unavailable(),
+                };
+                (*key, report)
+            })
+            .collect();
+        ShardReport {
+            metrics: self.metrics.snapshot(),
+            partitions,
+            clients: self.clients.borrow().values().cloned().collect(),
+        }
+    }
+}

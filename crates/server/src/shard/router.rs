@@ -1,0 +1,223 @@
+//! Requests to partitions, wherever they live: a call on this shard, a message to another.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use futures_channel::oneshot;
+use wire::Status;
+
+use super::Shard;
+use super::event::{Event, ReplyTo, ShardReport};
+use super::mailbox::Refused;
+use crate::catalog::PartitionKey;
+use crate::control::{ControlReply, ControlRequest};
+use crate::partition::{Appended, ConsumerKey, Partition, PollRequest, Polled, StoredOffset};
+
+impl Shard {
+    /// Appends a batch; resolves when it is as durable as its topic asks for.
+    pub(crate) async fn append(
+        &self,
+        key: PartitionKey,
+        batch: BytesMut,
+    ) -> Result<Appended, Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => partition.append(batch).await,
+            Owner::Shard(index) => {
+                self.ask(index, |reply| Event::Append {
+                    partition: key,
+                    batch,
+                    reply,
+                })
+                .await
+            }
+        }
+    }
+
+    /// Reads messages by a polling strategy.
+    pub(crate) async fn poll(
+        &self,
+        key: PartitionKey,
+        request: PollRequest,
+    ) -> Result<Polled, Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => partition.poll(request).await,
+            Owner::Shard(index) => {
+                self.ask(index, |reply| Event::Poll {
+                    partition: key,
+                    request,
+                    reply,
+                })
+                .await
+            }
+        }
+    }
+
+    pub(crate) async fn load_offset(
+        &self,
+        key: PartitionKey,
+        consumer: ConsumerKey,
+    ) -> Result<StoredOffset, Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => Ok(partition.load_offset(&consumer)),
+            Owner::Shard(index) => {
+                self.ask(index, |reply| Event::LoadOffset {
+                    partition: key,
+                    consumer,
+                    reply,
+                })
+                .await
+            }
+        }
+    }
+
+    pub(crate) async fn store_offset(
+        &self,
+        key: PartitionKey,
+        consumer: ConsumerKey,
+        offset: u64,
+        durable: bool,
+    ) -> Result<(), Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => partition.store_offset(consumer, offset, durable).await,
+            Owner::Shard(index) => {
+                let event = |reply| Event::StoreOffset {
+                    partition: key,
+                    consumer,
+                    offset,
+                    durable,
+                    reply,
+                };
+                self.ask(index, event).await
+            }
+        }
+    }
+
+    pub(crate) async fn delete_offset(
+        &self,
+        key: PartitionKey,
+        consumer: ConsumerKey,
+    ) -> Result<(), Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => partition.delete_offset(&consumer).await,
+            Owner::Shard(index) => {
+                let event = |reply| Event::DeleteOffset {
+                    partition: key,
+                    consumer,
+                    reply,
+                };
+                self.ask(index, event).await
+            }
+        }
+    }
+
+    pub(crate) async fn purge(&self, key: PartitionKey) -> Result<(), Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => partition.purge().await,
+            Owner::Shard(index) => {
+                self.ask(index, |reply| Event::Purge {
+                    partition: key,
+                    reply,
+                })
+                .await
+            }
+        }
+    }
+
+    pub(crate) async fn delete_segments(
+        &self,
+        key: PartitionKey,
+        segments_count: u32,
+    ) -> Result<(), Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => partition.delete_segments(segments_count).await,
+            Owner::Shard(index) => {
+                let event = |reply| Event::DeleteSegments {
+                    partition: key,
+                    segments_count,
+                    reply,
+                };
+                self.ask(index, event).await
+            }
+        }
+    }
+
+    /// Runs a command on the control plane, which lives on shard 0.
+    pub(crate) async fn control_request(
+        &self,
+        request: ControlRequest,
+    ) -> Result<ControlReply, Status> {
+        match self.control() {
+            Some(control) => control.submit(request).await,
+            None => self.ask(0, |reply| Event::Control { request, reply }).await,
+        }
+    }
+
+    /// As [`Self::control_request`], but waits for room in the mailbox: for what must not be lost.
+    pub(crate) async fn control_request_patiently(
+        &self,
+        request: ControlRequest,
+    ) -> Result<ControlReply, Status> {
+        if let Some(control) = self.control() {
+            return control.submit(request).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.mailboxes()[0]
+            .send(Event::Control { request, reply })
+            .await
+            .is_err()
+        {
+            return Err(Status::CONNECTION_CLOSED);
+        }
+        answer.await.unwrap_or(Err(Status::CONNECTION_CLOSED))
+    }
+
+    /// Counters and sizes of every shard. A shard that is too busy to answer is left out.
+    pub(crate) async fn reports(&self) -> Vec<ShardReport> {
+        let mut waiting = Vec::new();
+        for (index, mailbox) in self.mailboxes().iter().enumerate() {
+            if index == self.index {
+                continue;
+            }
+            let (reply, answer) = oneshot::channel();
+            if mailbox.try_send(Event::Report { reply }).is_ok() {
+                waiting.push(answer);
+            }
+        }
+        let mut reports = vec![self.report()];
+        for answer in waiting {
+            reports.extend(answer.await.ok());
+        }
+        reports
+    }
+
+    fn owner(&self, key: PartitionKey) -> Result<Owner, Status> {
+        let index = key.owner_shard(self.machine.shards_count);
+        if index == self.index {
+            return Ok(Owner::Here(self.partition(key)?));
+        }
+        Ok(Owner::Shard(index))
+    }
+
+    async fn ask<T>(
+        &self,
+        index: usize,
+        event: impl FnOnce(ReplyTo<T>) -> Event,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        match self.mailboxes()[index].try_send(event(reply)) {
+            Ok(()) => {}
+            Err(Refused::Full) => {
+                self.metrics.mailbox_was_full();
+                return Err(Status::TRANSIENT_NOT_ACCEPTED);
+            }
+            Err(Refused::Closed) => return Err(Status::CONNECTION_CLOSED),
+        }
+        // The sender is dropped without an answer only while the process stops.
+        answer.await.unwrap_or(Err(Status::CONNECTION_CLOSED))
+    }
+}
+
+enum Owner {
+    Here(Rc<Partition>),
+    Shard(usize),
+}

@@ -1,0 +1,106 @@
+//! Plain TCP: the only transport that is a byte stream, so the only one that looks for frame
+//! boundaries.
+//!
+//! A connection that waits holds no buffer: the kernel takes a pooled chunk when bytes arrive. The
+//! rest of a frame that is larger than a chunk is received straight into the frame's own
+//! allocation, which grows with the bytes received and not with the announced size.
+
+use bytes::{Bytes, BytesMut};
+use compio::io::{AsyncWrite, AsyncWriteExt};
+use compio::net::TcpStream;
+use wire::iggy::frame::FrameStart;
+use ws::{ChunkReceiver, Received};
+
+use super::TransportError;
+
+/// The kernel takes at most this many parts in one vectored write (`IOV_MAX`).
+const WRITE_PARTS_MAX: usize = 1_024;
+
+/// First reservation for the rest of a large frame; doubles from there.
+const RECEIVE_BYTES_MIN: usize = 64 * 1024;
+
+pub(crate) struct TcpTransport {
+    receiver: ChunkReceiver,
+    stream: TcpStream,
+    /// Received bytes that no frame took yet.
+    pending: BytesMut,
+    frame_bytes_max: usize,
+}
+
+impl TcpTransport {
+    pub(crate) fn new(stream: TcpStream, frame_bytes_max: usize) -> Self {
+        Self {
+            receiver: ChunkReceiver::new(stream.clone()),
+            stream,
+            pending: BytesMut::new(),
+            frame_bytes_max,
+        }
+    }
+
+    pub(crate) async fn recv(&mut self) -> Result<BytesMut, TransportError> {
+        loop {
+            let missing_bytes = match self.next_frame()? {
+                Progress::Frame(frame) => return Ok(frame),
+                Progress::Missing(bytes) => bytes,
+            };
+            if missing_bytes >= RECEIVE_BYTES_MIN && !self.receiver.is_armed() {
+                self.arm_direct(missing_bytes);
+            }
+            match self.receiver.recv().await? {
+                Received::Chunk(chunk) if self.pending.is_empty() => {
+                    self.pending = chunk.into_bytes_mut();
+                }
+                Received::Chunk(chunk) => self.pending.extend_from_slice(&chunk),
+                Received::Buffer { buffer, .. } => self.pending = buffer,
+                Received::End => return Err(TransportError::Closed),
+            }
+        }
+    }
+
+    /// Takes a whole frame from the pending bytes, or says how many are missing for one.
+    fn next_frame(&mut self) -> Result<Progress, TransportError> {
+        let frame_bytes = match FrameStart::detect(&self.pending, self.frame_bytes_max) {
+            FrameStart::Incomplete { needed_bytes } => needed_bytes,
+            FrameStart::Frame { frame_bytes } => frame_bytes,
+            FrameStart::Legacy => return Err(TransportError::Legacy),
+            FrameStart::Invalid(error) => return Err(TransportError::Malformed(error)),
+        };
+        if self.pending.len() < frame_bytes {
+            return Ok(Progress::Missing(frame_bytes - self.pending.len()));
+        }
+        let frame = if self.pending.len() == frame_bytes {
+            std::mem::take(&mut self.pending)
+        } else {
+            self.pending.split_to(frame_bytes)
+        };
+        Ok(Progress::Frame(frame))
+    }
+
+    fn arm_direct(&mut self, missing_bytes: usize) {
+        let mut buffer = std::mem::take(&mut self.pending);
+        if buffer.capacity() == buffer.len() {
+            buffer.reserve(missing_bytes.min(buffer.len().max(RECEIVE_BYTES_MIN)));
+        }
+        self.receiver.arm_into(buffer, missing_bytes);
+    }
+
+    pub(crate) async fn send(&mut self, mut parts: Vec<Bytes>) -> Result<(), TransportError> {
+        while parts.len() > WRITE_PARTS_MAX {
+            let rest = parts.split_off(WRITE_PARTS_MAX);
+            self.stream.write_vectored_all(parts).await.0?;
+            parts = rest;
+        }
+        self.stream.write_vectored_all(parts).await.0?;
+        Ok(())
+    }
+
+    pub(crate) async fn close(mut self) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = self.stream.shutdown().await;
+    }
+}
+
+enum Progress {
+    Frame(BytesMut),
+    Missing(usize),
+}
