@@ -68,10 +68,6 @@ impl Index {
             .partition_point(|entry| entry.timestamp_us < timestamp_us);
         self.entries.get(count.saturating_sub(1)).copied()
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 /// What is known of a segment's contents without reading them.
