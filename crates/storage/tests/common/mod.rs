@@ -144,6 +144,7 @@ pub struct Script {
     pub write_error: Cell<Option<(i32, usize)>>,
     pub sync_error: Cell<Option<(i32, usize)>>,
     pub read_error: Cell<Option<(i32, usize)>>,
+    pub lock_error: Cell<Option<i32>>,
     /// Bytes that one write takes at most.
     pub write_bytes_max: Cell<Option<usize>>,
     /// While set, syncs wait for [`Script::release`].
@@ -253,7 +254,10 @@ impl Disk for TestDisk {
     }
 
     fn lock(&self, path: &Path, holder: &str) -> io::Result<LockOutcome<Self::Lock>> {
-        self.inner.lock(path, holder)
+        match self.script.lock_error.get() {
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
+            None => self.inner.lock(path, holder),
+        }
     }
 
     fn random(&self) -> u64 {
