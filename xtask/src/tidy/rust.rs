@@ -133,16 +133,13 @@ pub(super) fn check_headers(tree: &Tree) -> Vec<String> {
 fn header(file: &File) -> Option<String> {
     let mut expected = HEADER.iter();
     let mut next = expected.next();
-    for (index, line) in file.text.lines().enumerate() {
+    // A summary line of its own may come first.
+    for line in file.text.lines() {
         let Some(text) = line.strip_prefix("//!") else {
             break;
         };
-        let is_expected =
-            next.is_some_and(|name| text.trim_start().starts_with(&format!("**{name}**")));
-        if is_expected {
+        if next.is_some_and(|name| text.trim_start().starts_with(&format!("**{name}**"))) {
             next = expected.next();
-        } else if index == 0 {
-            break;
         }
     }
     next.map(|name| format!("{}: the header lacks **{name}** in its place", file.path))
@@ -217,8 +214,9 @@ mod tests {
             .map(|name| format!("//! **{name}**: words,\n//! more\n"))
             .collect();
         assert_eq!(header(&file(&good)), None);
+        assert_eq!(header(&file(&format!("//! Hello.\n//!\n{good}"))), None);
         assert!(header(&file(&good.replace("**Never**", "**Ever**"))).is_some());
-        assert!(header(&file(&format!("//! Hello.\n{good}"))).is_some());
+        assert!(header(&file(&format!("use x;\n{good}"))).is_some());
     }
 
     #[test]

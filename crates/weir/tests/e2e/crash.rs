@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::client::*;
-use crate::harness::{Driver, Server, Setup, Transport, files_below, matrix, random};
+use crate::harness::{Driver, Server, Setup, Transport, files_below, matrix, random, run};
 
 matrix!(
     killed_at_twenty_random_points,
@@ -176,28 +176,35 @@ fn last_record(data: &Path, payload: &[u8]) -> (PathBuf, Vec<u8>, usize) {
     panic!("no file below {} holds the record", data.display());
 }
 
-/// An unfinished record in the middle of the file is corruption, not a torn tail: nothing may be
-/// cut off silently behind it.
+/// A record that does not hold although a later one proves that it was durable is damage, not a
+/// torn tail: nothing is cut off, nothing behind it is served, nothing more is taken.
 #[test]
-fn damage_before_intact_records_is_never_repaired_silently() {
-    crate::harness::run(Transport::Tcp, Driver::IoUring, async |setup: Setup| {
+fn damage_before_intact_records_fences_the_partition() {
+    run(Transport::Tcp, Driver::IoUring, async |setup: Setup| {
         let server = setup.start();
         let client = connect(&server, setup.transport).await;
-        create_topic(&client, 1).await;
-        send(&client, 0, ["damaged".to_owned()])
-            .await
-            .expect("sent");
-        send(&client, 0, ["intact".to_owned()]).await.expect("sent");
+        create_topic(&client, 2).await;
+        for text in ["whole", "damaged", "behind"] {
+            send(&client, 0, [text.to_owned()]).await.expect("sent");
+        }
         server.kill();
 
         let (path, mut bytes, end) = last_record(&setup.options.data, b"damaged");
         bytes[end - 1] ^= 1;
         std::fs::write(&path, &bytes).expect("damaged");
-        crate::start::refuses_or_fences(&setup.options, &path);
-        assert_eq!(
-            std::fs::read(&path).expect("readable"),
-            bytes,
-            "the evidence stays"
-        );
+
+        let server = setup.start();
+        let client = connect(&server, setup.transport).await;
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        server.wait_for_log(&name);
+        let log = server.log();
+        let told = log.lines().any(|line| line.contains("ERROR") && line.contains(&name));
+        assert!(told, "an operator must act:\n{log}");
+
+        assert_eq!(texts(&poll(&client, 0, PollingStrategy::first(), 1, false).await), ["whole"]);
+        send(&client, 0, ["more".to_owned()]).await.expect_err("the partition is fenced");
+        assert_eq!(send(&client, 1, ["more".to_owned()]).await.expect("the other one goes on"), 0);
+        server.stop();
+        assert_eq!(std::fs::read(&path).expect("readable"), bytes, "the evidence stays");
     });
 }

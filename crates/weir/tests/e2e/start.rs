@@ -1,7 +1,6 @@
 //! A server that cannot start says why in one line and exits with code 1.
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -228,17 +227,4 @@ fn generated_password_is_shown_once_and_works() {
             .any(|window| window == password.as_bytes())
     };
     assert!(!stored.into_iter().any(holds_it), "only its hash is stored");
-}
-
-/// A server on data that is damaged at `path`: it either refuses to start, naming the file in its
-/// one line, or starts and says at level ERROR that it does not serve that partition.
-pub(crate) fn refuses_or_fences(options: &Options, path: &Path) {
-    let name = path
-        .file_name()
-        .expect("a file")
-        .to_string_lossy()
-        .into_owned();
-    let data = options.data.to_str().expect("UTF-8");
-    let attempt = Attempt::new(&["--driver", options.driver.name(), "--data-dir", data]);
-    attempt.fails_with(&[&name]);
 }
