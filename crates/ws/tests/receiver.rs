@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use bytes::BytesMut;
-use support::{on_driver, on_each_driver, poll_at_most};
+use support::{on_driver, on_each_driver, pattern, poll_at_most, turn};
 use ws::{ChunkReceiver, DriverChoice, DriverKind, Received, RuntimeOptions, receive_counters};
 
 fn pair() -> (ChunkReceiver, TcpStream) {
@@ -23,13 +23,6 @@ fn chunk(received: Received) -> ws::Chunk {
         Received::Chunk(chunk) => chunk,
         other => panic!("expected a chunk, got {other:?}"),
     }
-}
-
-/// A byte stream that shows a lost, doubled or swapped byte.
-fn pattern(bytes: usize) -> Vec<u8> {
-    (0..bytes)
-        .map(|index| (index % 251) as u8 ^ (index / 251 % 241) as u8)
-        .collect()
 }
 
 #[test]
@@ -53,7 +46,7 @@ fn chunks_arrive_in_order_and_the_end_is_final() {
 fn a_dropped_future_loses_nothing() {
     on_each_driver(|_| async {
         let (mut receiver, mut client) = pair();
-        let sent = pattern(300_000);
+        let sent = pattern(0, 300_000);
         let to_send = sent.clone();
         let writer = std::thread::spawn(move || {
             for part in to_send.chunks(977) {
@@ -73,20 +66,6 @@ fn a_dropped_future_loses_nothing() {
         writer.join().expect("writer");
         assert!(received == sent, "the bytes differ");
     });
-}
-
-/// Lets the runtime turn once.
-async fn turn() {
-    let mut turned = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut turned, true) {
-            std::task::Poll::Ready(())
-        } else {
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        }
-    })
-    .await;
 }
 
 #[test]

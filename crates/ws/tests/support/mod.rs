@@ -59,3 +59,113 @@ impl<F: Future> Future for AtMost<F> {
         }
     }
 }
+
+/// Lets the runtime turn once.
+pub async fn turn() {
+    let mut turned = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut turned, true) {
+            Poll::Ready(())
+        } else {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// Bytes that show a lost, doubled or swapped byte.
+pub fn pattern(seed: usize, bytes: usize) -> Vec<u8> {
+    (seed..seed + bytes)
+        .map(|index| (index % 251) as u8 ^ (index / 251 % 241) as u8)
+        .collect()
+}
+
+/// A listener of the runtime under test and its URL.
+pub async fn listen() -> (compio_net::TcpListener, String) {
+    let listener = compio_net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bind");
+    let url = format!("ws://{}/", listener.local_addr().expect("address"));
+    (listener, url)
+}
+
+/// The peer that nobody here wrote: tokio-tungstenite on a thread of its own.
+pub mod tungstenite {
+    use std::future::Future;
+    use std::net::SocketAddr;
+    use std::thread::JoinHandle;
+
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::net::{TcpListener, TcpStream};
+    pub use tokio_tungstenite::tungstenite::Message;
+    pub use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    pub use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+    use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+    pub type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+    pub type Server = WebSocketStream<TcpStream>;
+
+    pub fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("tokio starts")
+            .block_on(future)
+    }
+
+    /// Runs `script` as a client of `url`.
+    pub fn client<F, T>(
+        url: String,
+        script: impl FnOnce(Client) -> F + Send + 'static,
+    ) -> JoinHandle<T>
+    where
+        F: Future<Output = T>,
+        T: Send + 'static,
+    {
+        std::thread::spawn(move || {
+            block_on(async {
+                let (client, _) = tokio_tungstenite::connect_async(url)
+                    .await
+                    .expect("connect");
+                script(client).await
+            })
+        })
+    }
+
+    /// Runs `script` as the server of the next connection; returns its URL.
+    pub fn server<F, T>(
+        script: impl FnOnce(Server) -> F + Send + 'static,
+    ) -> (String, JoinHandle<T>)
+    where
+        F: Future<Output = T>,
+        T: Send + 'static,
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address: SocketAddr = listener.local_addr().expect("address");
+        let thread = std::thread::spawn(move || {
+            block_on(async {
+                listener.set_nonblocking(true).expect("nonblocking");
+                let listener = TcpListener::from_std(listener).expect("listener");
+                let (stream, _) = listener.accept().await.expect("accept");
+                let server = tokio_tungstenite::accept_async(stream)
+                    .await
+                    .expect("handshake");
+                script(server).await
+            })
+        });
+        (format!("ws://{address}/"), thread)
+    }
+
+    /// Sends every data message back until the peer closes.
+    pub async fn echo(mut server: Server) {
+        while let Some(message) = server.next().await {
+            match message.expect("message") {
+                message @ (Message::Text(_) | Message::Binary(_)) => {
+                    server.send(message).await.expect("send");
+                }
+                _ => {}
+            }
+        }
+    }
+}
