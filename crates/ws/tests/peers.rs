@@ -4,7 +4,7 @@ mod support;
 
 use futures_util::{SinkExt, StreamExt};
 use support::tungstenite::{self, Message as Theirs};
-use support::{listen, on_each_driver, pattern};
+use support::{joined, listen, on_each_driver, pattern};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use ws::{Error, Message, MessageKind, WebSocket};
@@ -65,7 +65,7 @@ fn a_server_echoes_every_size_of_text_and_binary() {
             echo_until_closed(&mut socket).await,
             Error::Closed(None)
         ));
-        client.join().expect("client");
+        joined(client).await;
     });
 }
 
@@ -92,7 +92,7 @@ fn a_client_gets_every_size_of_text_and_binary_back() {
             .close(ws::CloseCode::NORMAL, "done")
             .await
             .expect("close");
-        server.join().expect("server");
+        joined(server).await;
     });
 }
 
@@ -123,7 +123,7 @@ fn many_messages_in_one_write_keep_their_order() {
         let (stream, _) = listener.accept().await.expect("accept");
         let mut socket = ws::accept(stream).await.expect("handshake");
         echo_until_closed(&mut socket).await;
-        client.join().expect("client");
+        joined(client).await;
     });
 }
 
@@ -169,7 +169,7 @@ fn fragments_become_one_message_and_control_frames_pass_between_them() {
         assert_eq!(message, Message::text("text€"));
         socket.send(message).await.expect("send");
         echo_until_closed(&mut socket).await;
-        client.join().expect("client");
+        joined(client).await;
     });
 }
 
@@ -213,7 +213,7 @@ fn pings_and_pongs_go_both_ways() {
             .close(ws::CloseCode::NORMAL, "")
             .await
             .expect("close");
-        let seen = server.join().expect("server");
+        let seen = joined(server).await;
         assert_eq!(seen[0], Theirs::Pong(b"theirs".to_vec().into()));
         assert_eq!(seen[1], Theirs::Ping(b"ours".to_vec().into()));
         assert_eq!(seen[2], Theirs::Pong(b"unasked".to_vec().into()));
@@ -254,7 +254,7 @@ fn parts_are_one_message_however_many_writes_and_frames_they_need() {
         socket.flush().await.expect("flush");
         assert_eq!(socket.queued_bytes(), 0);
         echo_until_closed(&mut socket).await;
-        client.join().expect("client");
+        joined(client).await;
     });
 }
 
@@ -289,6 +289,6 @@ fn halves_work_from_two_tasks_and_senders_are_cloned() {
             .close(ws::CloseCode::NORMAL, "")
             .await
             .expect("close");
-        server.join().expect("server");
+        joined(server).await;
     });
 }

@@ -1,6 +1,11 @@
 //! What every driver test needs: both drivers, and futures that are dropped after some polls.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test binary uses its part"
+)]
 
 use std::future::Future;
 use std::pin::Pin;
@@ -72,6 +77,14 @@ pub async fn turn() {
         }
     })
     .await;
+}
+
+/// Waits for a peer's thread while the runtime goes on.
+pub async fn joined<T: Send + 'static>(thread: std::thread::JoinHandle<T>) -> T {
+    let joined = compio_runtime::spawn_blocking(|| thread.join()).await;
+    joined
+        .expect("waits for the thread")
+        .expect("the peer's script holds")
 }
 
 /// Bytes that show a lost, doubled or swapped byte.
