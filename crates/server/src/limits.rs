@@ -21,6 +21,9 @@ pub struct Limits {
     /// One request frame, header included. The protocol allows payloads of 64,000,000 bytes; a
     /// frame of 64 MiB holds the largest one with its headers.
     pub frame_bytes_max: usize,
+    /// One request frame before login: a login or a ping fits many times, and strangers cannot make
+    /// the server hold more.
+    pub login_frame_bytes_max: usize,
     /// Bytes of records in one poll reply. More is left for the next poll. Below the client's
     /// 64 MiB message limit with room for the reply header; a single larger record is still sent.
     pub poll_bytes_max: usize,
@@ -37,6 +40,9 @@ pub struct Limits {
     pub close_timeout: Duration,
     /// Pending connections that the kernel queues for one listener.
     pub listen_backlog: i32,
+    /// Partitions of one shard that are opened at one time: enough to keep the disk busy, few
+    /// enough that recovery buffers stay small.
+    pub partitions_opening_max: usize,
     /// Distinct consumers whose offsets one partition stores. 65,536 entries are a few MiB.
     pub consumer_offsets_max: usize,
     /// Offset records in a partition's journal before it is rewritten to its live entries.
@@ -53,6 +59,7 @@ impl Default for Limits {
             mailbox_messages_max: 4_096,
             connections_max: 10_000,
             frame_bytes_max: 64 * 1024 * 1024 + 4_096,
+            login_frame_bytes_max: 64 * 1024,
             poll_bytes_max: 16 * 1024 * 1024,
             poll_messages_max: 1_000_000,
             login_timeout: Duration::from_secs(30),
@@ -60,6 +67,7 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(6),
             close_timeout: Duration::from_secs(2),
             listen_backlog: 1_024,
+            partitions_opening_max: 16,
             consumer_offsets_max: 65_536,
             offset_records_before_rewrite: 16_384,
             password_checks_max: 4,

@@ -199,3 +199,99 @@ impl ConsumerOffsets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn run(test: impl Future<Output = ()>) {
+        compio::runtime::Runtime::new()
+            .expect("a runtime starts")
+            .block_on(test);
+    }
+
+    async fn open(directory: &tempfile::TempDir, limits: &Limits) -> Rc<ConsumerOffsets> {
+        let path = directory.path().join("offsets.journal");
+        ConsumerOffsets::open(Disk::new(), path, limits)
+            .await
+            .expect("the journal opens")
+    }
+
+    async fn store(offsets: &Rc<ConsumerOffsets>, consumer: ConsumerKey, offset: u64) {
+        offsets
+            .store(consumer, offset)
+            .expect("there is room")
+            .await
+            .expect("it is durable");
+    }
+
+    #[test]
+    fn stored_offsets_survive_and_deleted_ones_do_not() {
+        run(async {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let limits = Limits::default();
+            let name = || ConsumerKey::Name("dashboard".to_owned());
+            let offsets = open(&directory, &limits).await;
+            assert!(
+                !directory.path().join("offsets.journal").exists(),
+                "made when needed first"
+            );
+            store(&offsets, ConsumerKey::Number(1), 10).await;
+            store(&offsets, ConsumerKey::Number(1), 11).await;
+            store(&offsets, ConsumerKey::Group(1), 12).await;
+            store(&offsets, name(), 13).await;
+            assert!(offsets.delete(&name()).await.expect("it is durable"));
+            assert!(!offsets.delete(&name()).await.expect("nothing to do"));
+            offsets.close().await;
+
+            let offsets = open(&directory, &limits).await;
+            assert_eq!(offsets.get(&ConsumerKey::Number(1)), Some(11));
+            assert_eq!(offsets.get(&ConsumerKey::Group(1)), Some(12));
+            assert_eq!(offsets.get(&name()), None);
+            offsets.clear().await.expect("it is durable");
+            offsets.close().await;
+            assert_eq!(
+                open(&directory, &limits).await.get(&ConsumerKey::Group(1)),
+                None
+            );
+        });
+    }
+
+    #[test]
+    fn consumers_are_limited_on_the_edge() {
+        run(async {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let limits = Limits {
+                consumer_offsets_max: 2,
+                ..Limits::default()
+            };
+            let offsets = open(&directory, &limits).await;
+            store(&offsets, ConsumerKey::Number(1), 0).await;
+            store(&offsets, ConsumerKey::Number(2), 0).await;
+            let third = offsets.store(ConsumerKey::Number(3), 0).err();
+            assert!(matches!(third, Some(OffsetError::TooMany)));
+            store(&offsets, ConsumerKey::Number(2), 1).await;
+        });
+    }
+
+    #[test]
+    fn a_long_journal_is_rewritten_to_what_it_holds() {
+        run(async {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let limits = Limits {
+                offset_records_before_rewrite: 8,
+                ..Limits::default()
+            };
+            let offsets = open(&directory, &limits).await;
+            for offset in 0..100 {
+                store(&offsets, ConsumerKey::Number(1), offset).await;
+                let records = offsets.journal().await.expect("it is open").records_count();
+                assert!(records <= 10, "{records} records for one offset");
+            }
+            offsets.close().await;
+            let again = open(&directory, &limits).await;
+            assert_eq!(again.get(&ConsumerKey::Number(1)), Some(99));
+        });
+    }
+}

@@ -1,6 +1,7 @@
 //! The control plane of a session: runs the plans and the reads of [`super::control`].
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use wire::Status;
@@ -54,9 +55,10 @@ impl Session {
             Command::GetClients => control::clients(view, &self.clients().await),
             Command::GetClusterMetadata => {
                 let machine = &self.shard.machine;
+                let reached = |port| SocketAddr::new(self.local_ip, port);
                 Ok(control::cluster_metadata(
-                    machine.tcp_address,
-                    machine.websocket_address,
+                    reached(machine.tcp_address.port()),
+                    reached(machine.websocket_address.port()),
                 ))
             }
             Command::GetStats => {

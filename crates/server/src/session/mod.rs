@@ -1,6 +1,6 @@
 //! One client's session: login, requests in order, goodbye. The same for every transport.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -45,6 +45,7 @@ pub(crate) struct Session {
     number: u32,
     transport: u8,
     address: SocketAddr,
+    local_ip: IpAddr,
     login: Option<Login>,
     logins: u64,
     /// True once the control plane may know this client as a group member.
@@ -68,8 +69,9 @@ enum Outcome {
 
 /// Serves one TCP connection to its end.
 pub(crate) async fn serve_tcp(shard: &Rc<Shard>, stream: TcpStream, address: SocketAddr) {
-    let transport = TcpTransport::new(stream, shard.limits.frame_bytes_max);
-    serve(shard, Transport::Tcp(transport), address).await;
+    let local_ip = local_ip(shard, &stream);
+    let transport = Transport::Tcp(TcpTransport::new(stream));
+    serve(shard, transport, address, local_ip).await;
 }
 
 /// Serves one connection of the WebSocket port to its end: a session after an upgrade, one page
@@ -79,6 +81,7 @@ pub(crate) async fn serve_websocket(shard: &Rc<Shard>, stream: TcpStream, addres
         .handshake_timeout(shard.limits.handshake_timeout)
         .limits(|limits| limits.frame_bytes_max = shard.limits.frame_bytes_max as u64)
         .message_bytes_max(shard.limits.frame_bytes_max as u64);
+    let local_ip = local_ip(shard, &stream);
     let page_stream = stream.clone();
     let accepting = Box::pin(ws::accept_with(stream, &config));
     let incoming = futures_util::select_biased! {
@@ -87,8 +90,8 @@ pub(crate) async fn serve_websocket(shard: &Rc<Shard>, stream: TcpStream, addres
     };
     match incoming {
         Ok(ws::Incoming::WebSocket { socket, .. }) => {
-            let transport = WebSocketTransport::new(socket, shard.limits.frame_bytes_max);
-            serve(shard, Transport::WebSocket(Box::new(transport)), address).await;
+            let transport = Transport::WebSocket(Box::new(WebSocketTransport::new(socket)));
+            serve(shard, transport, address, local_ip).await;
         }
         Ok(ws::Incoming::Http {
             request, receiver, ..
@@ -114,12 +117,21 @@ async fn write_and_close(mut stream: TcpStream, bytes: Vec<u8>) {
     let _ = stream.shutdown().await;
 }
 
-async fn serve(shard: &Rc<Shard>, mut transport: Transport, address: SocketAddr) {
+/// The address at which this client reached the server: the one to tell it, where the listener's
+/// may be a wildcard.
+fn local_ip(shard: &Shard, stream: &TcpStream) -> IpAddr {
+    stream
+        .local_addr()
+        .map_or(shard.machine.tcp_address.ip(), |address| address.ip())
+}
+
+async fn serve(shard: &Rc<Shard>, mut transport: Transport, address: SocketAddr, local_ip: IpAddr) {
     let mut session = Session {
         shard: Rc::clone(shard),
         number: shard.next_connection_number(),
         transport: transport.code(),
         address,
+        local_ip,
         login: None,
         logins: 0,
         in_groups: false,
@@ -161,8 +173,12 @@ impl Session {
             }
             compio::time::sleep(self.shard.limits.login_timeout).await;
         };
+        let frame_bytes_max = match self.login {
+            Some(_) => self.shard.limits.frame_bytes_max,
+            None => self.shard.limits.login_frame_bytes_max,
+        };
         let received = futures_util::select_biased! {
-            received = Box::pin(transport.recv()).fuse() => received,
+            received = Box::pin(transport.recv(frame_bytes_max)).fuse() => received,
             () = Box::pin(self.shard.drain_begun()).fuse() => {
                 return Next::End(Some(Ending::GoingAway));
             }

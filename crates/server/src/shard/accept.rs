@@ -16,8 +16,12 @@ use crate::session;
 /// memory): long enough not to spin, short enough that nobody notices.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Pending data and close are detected this long after a silent peer is gone.
+/// The kernel asks a silent peer after this time whether it is still there, ...
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// ... again at this interval, ...
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// ... and closes the connection after this many questions without an answer.
+const KEEPALIVE_RETRIES: u32 = 3;
 
 #[derive(Clone, Copy)]
 enum Port {
@@ -99,6 +103,9 @@ fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, port: Port) {
 /// Replies leave at once, and a peer that vanished is noticed.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
     socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

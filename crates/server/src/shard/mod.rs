@@ -5,16 +5,17 @@
 //! [`mailbox`]es only; [`router`] hides whether a partition is here or there.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
+use futures_util::StreamExt;
 use wire::Status;
 
-use crate::catalog::PartitionKey;
+use crate::catalog::{Catalog, PartitionKey};
 use crate::control::{ControlPlane, ControlSnapshot};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -249,17 +250,16 @@ impl Shard {
     /// Follows a new snapshot: partitions that are gone stop, new ones are opened.
     pub(crate) async fn follow(self: &Rc<Self>, snapshot: Arc<ControlSnapshot>) {
         let shards = self.machine.shards_count;
-        let wanted: HashMap<PartitionKey, _> = snapshot
+        let mut wanted: HashSet<PartitionKey> = snapshot
             .catalog
             .partitions()
             .filter(|key| key.owner_shard(shards) == self.index)
-            .map(|key| (key, ()))
             .collect();
         let gone: Vec<PartitionKey> = self
             .partitions
             .borrow()
             .keys()
-            .filter(|key| !wanted.contains_key(key))
+            .filter(|key| !wanted.contains(key))
             .copied()
             .collect();
         // Readers of the snapshot must not find a partition that is about to close.
@@ -271,19 +271,24 @@ impl Shard {
             }
             self.storage.remove_partition(key).await;
         }
-        for key in wanted.into_keys() {
-            if self.partitions.borrow().contains_key(&key) {
-                continue;
+        wanted.retain(|key| !self.partitions.borrow().contains_key(key));
+        let catalog = &snapshot.catalog;
+        futures_util::stream::iter(wanted)
+            .for_each_concurrent(self.limits.partitions_opening_max, |key| async move {
+                let slot = self.open_partition(key, catalog).await;
+                self.partitions.borrow_mut().insert(key, slot);
+            })
+            .await;
+    }
+
+    async fn open_partition(&self, key: PartitionKey, catalog: &Catalog) -> Slot {
+        match Partition::open(&self.storage, key, catalog).await {
+            Ok(partition) => Slot::Open(partition),
+            Err(error) => {
+                tracing::error!(shard = self.index, partition = %key, %error,
+                    "a partition could not be opened and is not served");
+                Slot::Unavailable(crate::partition::status_of(&error))
             }
-            let slot = match Partition::open(&self.storage, key, &snapshot.catalog).await {
-                Ok(partition) => Slot::Open(partition),
-                Err(error) => {
-                    tracing::error!(shard = self.index, partition = %key, %error,
-                        "a partition could not be opened and is not served");
-                    Slot::Unavailable(crate::partition::status_of(&error))
-                }
-            };
-            self.partitions.borrow_mut().insert(key, slot);
         }
     }
 
@@ -304,6 +309,8 @@ impl Shard {
         if let Some(control) = control {
             control.close().await;
         }
+        // The runtime must not end while the kernel still works on a buffer of it.
+        self.storage.disk().drain().await;
     }
 
     pub(crate) fn report(&self) -> ShardReport {
@@ -324,5 +331,36 @@ impl Shard {
             partitions,
             clients: self.clients.borrow().values().cloned().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc as Shared;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn no_more_password_checks_run_than_allowed_and_all_run() {
+        let runtime = compio::runtime::Runtime::new().expect("a runtime starts");
+        runtime.block_on(async {
+            let gate = PasswordGate::new(2);
+            let (running, peak) = (
+                Shared::new(AtomicUsize::new(0)),
+                Shared::new(AtomicUsize::new(0)),
+            );
+            let checks = (0..16).map(|_| {
+                let (running, peak) = (Shared::clone(&running), Shared::clone(&peak));
+                gate.run(move || {
+                    peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                })
+            });
+            let results = futures_util::future::join_all(checks).await;
+            assert!(results.iter().all(Option::is_some));
+            assert!((1..=2).contains(&peak.load(Ordering::SeqCst)));
+        });
     }
 }

@@ -45,3 +45,22 @@ fn message(panic: &(dyn Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_contained_and_reported() {
+        let runtime = compio::runtime::Runtime::new().expect("a runtime starts");
+        assert!(!runtime.block_on(run_contained(async {})));
+        assert!(runtime.block_on(run_contained(async { panic!("a broken connection") })));
+    }
+
+    #[test]
+    fn messages_of_panics_are_found() {
+        assert_eq!(message(&"literal"), "literal");
+        assert_eq!(message(&String::from("formatted")), "formatted");
+        assert_eq!(message(&7_u8), "no message");
+    }
+}

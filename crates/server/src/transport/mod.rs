@@ -61,10 +61,13 @@ impl Transport {
     /// The next request frame: its 256 header bytes and its body in one allocation.
     ///
     /// Cancel-safe: a dropped call loses nothing, the next one goes on.
-    pub(crate) async fn recv(&mut self) -> Result<BytesMut, TransportError> {
+    pub(crate) async fn recv(
+        &mut self,
+        frame_bytes_max: usize,
+    ) -> Result<BytesMut, TransportError> {
         match self {
-            Self::Tcp(transport) => transport.recv().await,
-            Self::WebSocket(transport) => transport.recv().await,
+            Self::Tcp(transport) => transport.recv(frame_bytes_max).await,
+            Self::WebSocket(transport) => transport.recv(frame_bytes_max).await,
         }
     }
 
@@ -80,7 +83,7 @@ impl Transport {
     pub(crate) async fn close(self, ending: Ending, timeout: Duration) {
         let closing = async {
             match self {
-                Self::Tcp(transport) => transport.close().await,
+                Self::Tcp(transport) => transport.close(),
                 Self::WebSocket(transport) => transport.close(ending).await,
             }
         };

@@ -6,7 +6,7 @@
 //! allocation, which grows with the bytes received and not with the announced size.
 
 use bytes::{Bytes, BytesMut};
-use compio::io::{AsyncWrite, AsyncWriteExt};
+use compio::io::AsyncWriteExt;
 use compio::net::TcpStream;
 use wire::iggy::frame::FrameStart;
 use ws::{ChunkReceiver, Received};
@@ -24,22 +24,23 @@ pub(crate) struct TcpTransport {
     stream: TcpStream,
     /// Received bytes that no frame took yet.
     pending: BytesMut,
-    frame_bytes_max: usize,
 }
 
 impl TcpTransport {
-    pub(crate) fn new(stream: TcpStream, frame_bytes_max: usize) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             receiver: ChunkReceiver::new(stream.clone()),
             stream,
             pending: BytesMut::new(),
-            frame_bytes_max,
         }
     }
 
-    pub(crate) async fn recv(&mut self) -> Result<BytesMut, TransportError> {
+    pub(crate) async fn recv(
+        &mut self,
+        frame_bytes_max: usize,
+    ) -> Result<BytesMut, TransportError> {
         loop {
-            let missing_bytes = match self.next_frame()? {
+            let missing_bytes = match self.next_frame(frame_bytes_max)? {
                 Progress::Frame(frame) => return Ok(frame),
                 Progress::Missing(bytes) => bytes,
             };
@@ -58,8 +59,8 @@ impl TcpTransport {
     }
 
     /// Takes a whole frame from the pending bytes, or says how many are missing for one.
-    fn next_frame(&mut self) -> Result<Progress, TransportError> {
-        let frame_bytes = match FrameStart::detect(&self.pending, self.frame_bytes_max) {
+    fn next_frame(&mut self, frame_bytes_max: usize) -> Result<Progress, TransportError> {
+        let frame_bytes = match FrameStart::detect(&self.pending, frame_bytes_max) {
             FrameStart::Incomplete { needed_bytes } => needed_bytes,
             FrameStart::Frame { frame_bytes } => frame_bytes,
             FrameStart::Legacy => return Err(TransportError::Legacy),
@@ -94,9 +95,10 @@ impl TcpTransport {
         Ok(())
     }
 
-    pub(crate) async fn close(mut self) {
-        // The peer may be gone already; there is nobody to tell.
-        let _ = self.stream.shutdown().await;
+    /// Ends the sending direction and discards what still arrives for a moment, so that the last
+    /// reply is not destroyed by a reset.
+    pub(crate) fn close(self) {
+        ws::close_slowly(self.receiver);
     }
 }
 

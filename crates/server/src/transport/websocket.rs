@@ -10,19 +10,20 @@ pub(crate) struct WebSocketTransport {
     socket: WebSocket,
     /// Frames of the last message that were not handed out yet.
     pending: BytesMut,
-    frame_bytes_max: usize,
 }
 
 impl WebSocketTransport {
-    pub(crate) fn new(socket: WebSocket, frame_bytes_max: usize) -> Self {
+    pub(crate) fn new(socket: WebSocket) -> Self {
         Self {
             socket,
             pending: BytesMut::new(),
-            frame_bytes_max,
         }
     }
 
-    pub(crate) async fn recv(&mut self) -> Result<BytesMut, TransportError> {
+    pub(crate) async fn recv(
+        &mut self,
+        frame_bytes_max: usize,
+    ) -> Result<BytesMut, TransportError> {
         while self.pending.is_empty() {
             match self.socket.recv().await? {
                 Message::Binary(payload) => self.pending = payload.into_bytes_mut(),
@@ -32,7 +33,7 @@ impl WebSocketTransport {
                 Message::Close(_) => return Err(TransportError::Closed),
             }
         }
-        match FrameStart::detect(&self.pending, self.frame_bytes_max) {
+        match FrameStart::detect(&self.pending, frame_bytes_max) {
             FrameStart::Frame { frame_bytes } if frame_bytes == self.pending.len() => {
                 Ok(std::mem::take(&mut self.pending))
             }
