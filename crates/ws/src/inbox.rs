@@ -1,12 +1,15 @@
-//! [`Inbox`]: what one receive brought and nobody has taken yet.
+//! [`Inbox`]: the chunk that is being parsed.
 //!
-//! A chunk is parsed to its end when it arrives, because parsing unmasks in place and needs the
-//! chunk alone; afterwards its messages share it. The inbox is filled only when it is empty, so
-//! it holds at most the messages of one chunk.
+//! A chunk is parsed message by message as they are taken, so that the answer to each is queued
+//! before the next frame is looked at: a later frame may close or fail the connection. Parsing
+//! unmasks in place and needs the chunk alone, while messages handed out are slices of it. They
+//! mostly are gone by then; where one is kept, the rest of the chunk is copied once and the
+//! messages in it are copied out.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use ws_proto::{Connection, Event, MessageKind, ProtocolError};
 
 use crate::chunk::Chunk;
@@ -14,83 +17,183 @@ use crate::message::{Message, Payload, Text};
 
 #[derive(Default)]
 pub(crate) struct Inbox {
-    // Mostly a receive brings one message: that one needs no queue.
-    first: Option<Event>,
-    rest: VecDeque<Event>,
-    /// The chunk in which the payloads of these events lie.
-    chunk: Option<Rc<Chunk>>,
+    current: Current,
+    position: usize,
+    /// An event whose payload lies in no chunk; behind the chunk's.
+    event: Option<Event>,
+}
+
+#[derive(Default)]
+enum Current {
+    #[default]
+    Nothing,
+    /// No message has been taken out of it.
+    Sole(Chunk),
+    /// Messages that are slices of it have been handed out.
+    Shared(Rc<Chunk>),
+    /// A copy, because a message of the original is kept.
+    Copied(BytesMut),
 }
 
 impl Inbox {
+    /// Whether there is certainly nothing to take.
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        matches!(self.current, Current::Nothing) && self.event.is_none()
     }
 
-    /// Parses `chunk` and keeps its events.
-    pub(crate) fn feed(&mut self, core: &mut Connection, mut chunk: Chunk) {
-        debug_assert!(
-            self.is_empty(),
-            "the events of one chunk are taken before the next"
+    /// Keeps `chunk` to be parsed.
+    ///
+    /// # Panics
+    /// If the last one is not used up.
+    pub(crate) fn feed(&mut self, chunk: Chunk) {
+        assert!(
+            matches!(self.current, Current::Nothing),
+            "one chunk is used up before the next"
         );
-        let mut position = 0;
-        let mut in_chunk = false;
-        while let Some(event) = core.handle_chunk(&mut chunk, &mut position) {
-            in_chunk |= matches!(
-                &event,
-                Event::Message {
-                    payload: ws_proto::Payload::Chunk(_),
-                    ..
-                } | Event::Ping(ws_proto::Payload::Chunk(_))
-                    | Event::Pong(ws_proto::Payload::Chunk(_))
-            );
-            self.push(event);
-        }
-        self.chunk = in_chunk.then(|| Rc::new(chunk));
+        self.current = Current::Sole(chunk);
+        self.position = 0;
     }
 
-    /// Keeps an event whose payload lies in no chunk.
+    /// Keeps an event whose payload lies in no chunk. The connection gives no second one while
+    /// the first is not taken; a failure replaces it.
     pub(crate) fn push(&mut self, event: Event) {
-        match self.first {
-            None => self.first = Some(event),
-            Some(_) => self.rest.push_back(event),
-        }
+        self.event = Some(event);
     }
 
     /// The next message, or the failure that ends the connection.
-    pub(crate) fn pop(&mut self) -> Option<Result<Message, ProtocolError>> {
-        let event = self.first.take()?;
-        self.first = self.rest.pop_front();
-        let chunk = if self.first.is_some() {
-            self.chunk.clone()
-        } else {
-            // A connection that waits keeps no memory of the last burst.
-            self.rest = VecDeque::new();
-            self.chunk.take()
+    pub(crate) fn pop(&mut self, core: &mut Connection) -> Option<Result<Message, ProtocolError>> {
+        let Some(event) = self.parse(core) else {
+            self.current = Current::Nothing;
+            return self.event.take().map(|event| self.message(event));
         };
-        let payload = |payload| match (payload, chunk) {
-            (ws_proto::Payload::Owned(bytes), _) => Payload::from(bytes),
-            (ws_proto::Payload::Chunk(range), Some(chunk)) => Payload::of_chunk(chunk, range),
-            (ws_proto::Payload::Chunk(_), None) => unreachable!("the chunk stays with its events"),
-        };
-        Some(Ok(match event {
-            Event::Message {
-                kind: MessageKind::Text,
-                payload: bytes,
-            } => Message::Text(Text::validated(payload(bytes))),
-            Event::Message {
-                kind: MessageKind::Binary,
-                payload: bytes,
-            } => Message::Binary(payload(bytes)),
-            Event::Ping(bytes) => Message::Ping(payload(bytes)),
-            Event::Pong(bytes) => Message::Pong(payload(bytes)),
-            Event::Close(frame) => Message::Close(frame),
-            Event::Failed(error) => return Some(Err(error)),
-            other => unreachable!("an event that this driver does not know: {other:?}"),
-        }))
+        Some(self.message(event))
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        *self = Inbox::default();
+    fn parse(&mut self, core: &mut Connection) -> Option<Event> {
+        if let Current::Shared(chunk) = &mut self.current
+            && Rc::get_mut(chunk).is_none()
+        {
+            self.current = Current::Copied(BytesMut::from(&chunk[self.position..]));
+            self.position = 0;
+        }
+        let bytes: &mut [u8] = match &mut self.current {
+            Current::Nothing => return None,
+            Current::Sole(chunk) => chunk,
+            Current::Shared(chunk) => Rc::get_mut(chunk).expect("checked above: it is alone"),
+            Current::Copied(bytes) => bytes,
+        };
+        core.handle_chunk(bytes, &mut self.position)
+    }
+
+    fn message(&mut self, event: Event) -> Result<Message, ProtocolError> {
+        Ok(match event {
+            Event::Message {
+                kind: MessageKind::Text,
+                payload,
+            } => Message::Text(Text::validated(self.payload(payload))),
+            Event::Message {
+                kind: MessageKind::Binary,
+                payload,
+            } => Message::Binary(self.payload(payload)),
+            Event::Ping(payload) => Message::Ping(self.payload(payload)),
+            Event::Pong(payload) => Message::Pong(self.payload(payload)),
+            Event::Close(frame) => Message::Close(frame),
+            Event::Failed(error) => return Err(error),
+            other => unreachable!("an event that this driver does not know: {other:?}"),
+        })
+    }
+
+    fn payload(&mut self, payload: ws_proto::Payload) -> Payload {
+        match payload {
+            ws_proto::Payload::Owned(bytes) => bytes.into(),
+            ws_proto::Payload::Chunk(range) => self.slice(range),
+        }
+    }
+
+    /// Hands out part of the chunk: the chunk itself with the last one.
+    fn slice(&mut self, range: Range<usize>) -> Payload {
+        match std::mem::take(&mut self.current) {
+            Current::Nothing => unreachable!("the event came out of the chunk"),
+            Current::Sole(chunk) if self.position == chunk.len() => Payload::sole(chunk, range),
+            Current::Sole(chunk) => self.share(Rc::new(chunk), range),
+            Current::Shared(chunk) if self.position == chunk.len() => Payload::shared(chunk, range),
+            Current::Shared(chunk) => self.share(chunk, range),
+            Current::Copied(bytes) => {
+                let payload = BytesMut::from(&bytes[range]);
+                self.current = Current::Copied(bytes);
+                payload.into()
+            }
+        }
+    }
+
+    fn share(&mut self, chunk: Rc<Chunk>, range: Range<usize>) -> Payload {
+        self.current = Current::Shared(chunk.clone());
+        Payload::shared(chunk, range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Unmasked frames, as a server sends them to the client under test.
+    fn frames(count: u8) -> Chunk {
+        let frames = (0..count).flat_map(|index| [0x82, 2, index, index]);
+        Chunk::from(frames.collect::<BytesMut>())
+    }
+
+    fn client() -> Connection {
+        Connection::client(ws_proto::Config::default(), || [1, 2, 3, 4])
+    }
+
+    fn take(inbox: &mut Inbox, core: &mut Connection) -> Option<Payload> {
+        inbox.pop(core).map(|message| {
+            message
+                .expect("no failure")
+                .into_payload()
+                .expect("a message with a payload")
+        })
+    }
+
+    #[test]
+    fn messages_are_slices_of_the_chunk_while_none_is_kept() {
+        let (mut inbox, mut core) = (Inbox::default(), client());
+        let chunk = frames(3);
+        let address = chunk.as_ptr() as usize;
+        inbox.feed(chunk);
+        for index in 0..3 {
+            let payload = take(&mut inbox, &mut core).expect("a message");
+            assert_eq!(payload[..], [index, index]);
+            assert_eq!(
+                payload.as_ptr() as usize,
+                address + 4 * usize::from(index) + 2
+            );
+        }
+        assert!(inbox.is_empty());
+        assert!(take(&mut inbox, &mut core).is_none());
+    }
+
+    #[test]
+    fn kept_messages_stay_as_they_were() {
+        let (mut inbox, mut core) = (Inbox::default(), client());
+        inbox.feed(frames(200));
+        let mut kept = Vec::new();
+        while let Some(payload) = take(&mut inbox, &mut core) {
+            kept.push(payload);
+        }
+        assert_eq!(kept.len(), 200);
+        for (index, payload) in kept.iter().enumerate() {
+            assert_eq!(payload[..], [index as u8, index as u8]);
+        }
+    }
+
+    #[test]
+    fn a_pushed_event_comes_behind_the_chunk() {
+        let (mut inbox, mut core) = (Inbox::default(), client());
+        inbox.feed(frames(1));
+        inbox.push(Event::Failed(ProtocolError::IdleTimeout));
+        assert!(take(&mut inbox, &mut core).is_some());
+        assert_eq!(inbox.pop(&mut core), Some(Err(ProtocolError::IdleTimeout)));
+        assert!(inbox.is_empty());
     }
 }

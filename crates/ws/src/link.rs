@@ -73,7 +73,7 @@ impl Link {
     /// Takes bytes that were received before the connection was a WebSocket.
     pub(crate) fn feed(&mut self, received: BytesMut) {
         if !received.is_empty() {
-            self.inbox.feed(&mut self.core, Chunk::from(received));
+            self.inbox.feed(Chunk::from(received));
         }
     }
 
@@ -91,7 +91,12 @@ impl Link {
         context: &mut Context<'_>,
     ) -> Poll<Result<Message, Error>> {
         loop {
-            match self.inbox.pop() {
+            let popped = self.inbox.pop(&mut self.core);
+            if self.core.has_transmit() {
+                // Pongs, the answer to a Close, the Close of a failure.
+                self.wake_driver();
+            }
+            match popped {
                 Some(Ok(Message::Close(frame))) => {
                     self.end = Some(End::Closed(frame.clone()));
                     self.wake_driver();
@@ -119,9 +124,6 @@ impl Link {
                     return Poll::Pending;
                 }
                 Poll::Ready(()) => self.reader = None,
-            }
-            if self.core.has_transmit() {
-                self.wake_driver();
             }
         }
     }
@@ -180,7 +182,7 @@ impl Link {
     /// Nobody will take messages any more.
     pub(crate) fn discard(&mut self) {
         self.discarding = true;
-        self.inbox.clear();
+        self.empty_inbox();
         self.wake_driver();
     }
 
@@ -227,7 +229,7 @@ impl Link {
             Ok(Received::Chunk(chunk)) if self.core.is_receive_over() => {
                 self.discarded_bytes += chunk.len() as u64;
             }
-            Ok(Received::Chunk(chunk)) => self.inbox.feed(&mut self.core, chunk),
+            Ok(Received::Chunk(chunk)) => self.inbox.feed(chunk),
             Ok(Received::Buffer { buffer, .. }) => {
                 if let Some(event) = self.core.handle_receive_buffer(buffer) {
                     self.inbox.push(event);
@@ -290,7 +292,7 @@ impl Link {
                 break;
             }
             if self.discarding {
-                self.inbox.clear();
+                self.empty_inbox();
             }
         }
         // What was received may have queued an answer.
@@ -339,6 +341,11 @@ impl Link {
         let _ = self.stream().shutdown(Shutdown::Both);
         self.wake_reader();
         self.wake_waiters();
+    }
+
+    /// Parses and forgets; the peer's Close must still be seen.
+    fn empty_inbox(&mut self) {
+        while self.inbox.pop(&mut self.core).is_some() {}
     }
 
     fn is_flushed(&self) -> bool {

@@ -107,24 +107,31 @@ impl fmt::Debug for Text {
 /// A received payload is either a part of the chunk that brought it, uncopied, or an allocation
 /// of its own. A part of a chunk keeps the whole chunk occupied: what lives long should be
 /// [`into_bytes`](Self::into_bytes).
-#[derive(Clone)]
 pub struct Payload {
     storage: Storage,
 }
 
-#[derive(Clone)]
 enum Storage {
     Bytes(Bytes),
     BytesMut(BytesMut),
     /// The only message of its chunk.
-    Sole(Rc<Chunk>, Range<usize>),
+    Sole(Chunk, Range<usize>),
+    /// One of several messages.
+    Shared(Rc<Chunk>, Range<usize>),
 }
 
 impl Payload {
-    /// Part of a chunk.
-    pub(crate) fn of_chunk(chunk: Rc<Chunk>, range: Range<usize>) -> Self {
+    /// Part of a chunk that nobody else needs.
+    pub(crate) fn sole(chunk: Chunk, range: Range<usize>) -> Self {
         Payload {
             storage: Storage::Sole(chunk, range),
+        }
+    }
+
+    /// Part of a chunk that others need, too.
+    pub(crate) fn shared(chunk: Rc<Chunk>, range: Range<usize>) -> Self {
+        Payload {
+            storage: Storage::Shared(chunk, range),
         }
     }
 
@@ -133,7 +140,7 @@ impl Payload {
         match self.storage {
             Storage::Bytes(bytes) => bytes,
             Storage::BytesMut(bytes) => bytes.freeze(),
-            Storage::Sole(chunk, range) => Bytes::copy_from_slice(&chunk[range]),
+            Storage::Sole(..) | Storage::Shared(..) => Bytes::copy_from_slice(&self),
         }
     }
 
@@ -142,16 +149,31 @@ impl Payload {
         match self.storage {
             Storage::Bytes(bytes) => bytes.into(),
             Storage::BytesMut(bytes) => bytes,
-            Storage::Sole(chunk, range) => BytesMut::from(&chunk[range]),
+            Storage::Sole(..) | Storage::Shared(..) => BytesMut::from(&self[..]),
         }
     }
 
     /// The bytes if they own their allocation.
     pub(crate) fn try_into_bytes(self) -> Result<Bytes, Payload> {
         match self.storage {
-            Storage::Sole(..) => Err(self),
+            Storage::Sole(..) | Storage::Shared(..) => Err(self),
             _ => Ok(self.into_bytes()),
         }
+    }
+}
+
+/// Shares the bytes where they can be shared, copies them otherwise.
+impl Clone for Payload {
+    fn clone(&self) -> Self {
+        let storage = match &self.storage {
+            Storage::Bytes(bytes) => Storage::Bytes(bytes.clone()),
+            Storage::BytesMut(bytes) => Storage::BytesMut(bytes.clone()),
+            Storage::Sole(chunk, range) => {
+                Storage::Bytes(Bytes::copy_from_slice(&chunk[range.clone()]))
+            }
+            Storage::Shared(chunk, range) => Storage::Shared(chunk.clone(), range.clone()),
+        };
+        Payload { storage }
     }
 }
 
@@ -163,6 +185,7 @@ impl Deref for Payload {
             Storage::Bytes(bytes) => bytes,
             Storage::BytesMut(bytes) => bytes,
             Storage::Sole(chunk, range) => &chunk[range.clone()],
+            Storage::Shared(chunk, range) => &chunk[range.clone()],
         }
     }
 }

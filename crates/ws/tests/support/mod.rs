@@ -182,3 +182,91 @@ pub mod tungstenite {
         }
     }
 }
+
+/// A peer made of bytes: for what no well-behaved library sends.
+pub mod raw {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::thread::JoinHandle;
+
+    pub const REQUEST: &str = "GET /path?q=1 HTTP/1.1\r\nHost: example.com\r\n\
+        Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// The answer to [`REQUEST`], as in RFC 6455 §1.3.
+    pub const RESPONSE: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+    /// Runs `script` on a connection to `url` in a thread.
+    pub fn client<T: Send + 'static>(
+        url: &str,
+        script: impl FnOnce(TcpStream) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let address = url
+            .trim_start_matches("ws://")
+            .trim_end_matches('/')
+            .to_string();
+        std::thread::spawn(move || script(TcpStream::connect(address).expect("connect")))
+    }
+
+    /// Runs `script` as [`client`] after the opening handshake.
+    pub fn websocket<T: Send + 'static>(
+        url: &str,
+        script: impl FnOnce(TcpStream) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        client(url, |mut stream| {
+            stream.write_all(REQUEST.as_bytes()).expect("write");
+            assert_eq!(read_head(&mut stream), RESPONSE);
+            script(stream)
+        })
+    }
+
+    /// Reads a head byte by byte, so that nothing behind it is taken.
+    pub fn read_head(stream: &mut TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a head");
+            head.push(byte[0]);
+        }
+        String::from_utf8(head).expect("text")
+    }
+
+    /// Everything up to the end of the stream, which must be a clean one.
+    pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("a clean end");
+        bytes
+    }
+
+    /// A frame as a client sends it: `first` is FIN, RSV and opcode.
+    pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        let mut frame = vec![first];
+        match payload.len() {
+            length @ 0..126 => frame.push(0x80 | length as u8),
+            length @ 126..65_536 => {
+                frame.push(0xfe);
+                frame.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            length => {
+                frame.push(0xff);
+                frame.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&key);
+        frame.extend(
+            payload
+                .iter()
+                .zip(key.iter().cycle())
+                .map(|(byte, key)| byte ^ key),
+        );
+        frame
+    }
+
+    /// The Close frame of a server with this code and no reason.
+    pub fn close_frame(code: u16) -> Vec<u8> {
+        let [high, low] = code.to_be_bytes();
+        vec![0x88, 2, high, low]
+    }
+}

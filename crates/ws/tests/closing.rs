@@ -1,0 +1,212 @@
+//! How connections end: closing handshakes, failures, deadlines (RFC 6455 §5.5.1, §7).
+
+mod support;
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use support::tungstenite::{self, Message as Theirs};
+use support::{joined, listen, on_each_driver, raw};
+use ws::{CloseCode, CloseFrame, Config, Error, Incoming, Message, ProtocolError, WebSocket};
+
+async fn accept(listener: &compio_net::TcpListener, config: &Config) -> WebSocket {
+    let (stream, _) = listener.accept().await.expect("accept");
+    match ws::accept_with(stream, config).await.expect("handshake") {
+        Incoming::WebSocket { socket, .. } => socket,
+        Incoming::Http { .. } => panic!("no upgrade"),
+    }
+}
+
+fn frame(code: CloseCode, reason: &str) -> CloseFrame {
+    CloseFrame {
+        code,
+        reason: reason.into(),
+    }
+}
+
+/// The rest of a script that echoes; returns why the connection ended.
+async fn echo_to_end(socket: &mut WebSocket) -> Error {
+    loop {
+        match socket.recv().await {
+            Ok(message) if message.is_data() => socket.send(message).await.expect("send"),
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+#[test]
+fn a_server_closes_with_code_and_reason_behind_what_is_queued() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = tungstenite::client(url, |mut client| async move {
+            assert_eq!(
+                client.next().await.expect("some").expect("text"),
+                Theirs::text("last")
+            );
+            let close = client.next().await.expect("some").expect("close");
+            while client.next().await.is_some() {}
+            close
+        });
+        let mut socket = accept(&listener, &Config::new()).await;
+        socket.send("last").await.expect("send");
+        socket
+            .close(CloseCode::NORMAL, "enough")
+            .await
+            .expect("close");
+        assert!(matches!(socket.send("late").await, Err(Error::Closed(_))));
+        assert!(matches!(socket.recv().await, Err(Error::Closed(_))));
+        socket
+            .close(CloseCode::NORMAL, "")
+            .await
+            .expect("closing twice is harmless");
+        let Theirs::Close(Some(close)) = joined(client).await else {
+            panic!("no close")
+        };
+        assert_eq!(
+            (u16::from(close.code), close.reason.as_str()),
+            (1000, "enough")
+        );
+    });
+}
+
+#[test]
+fn a_peer_that_closes_is_answered_and_reported_again_and_again() {
+    on_each_driver(|_| async {
+        let (url, server) = tungstenite::server(|mut server| async move {
+            let close = tungstenite::CloseFrame {
+                code: tungstenite::CloseCode::Library(4321),
+                reason: "theirs".into(),
+            };
+            server.send(Theirs::text("before")).await.expect("send");
+            server.close(Some(close)).await.expect("close");
+            // The answer, then the end.
+            let answer = server.next().await.expect("some").expect("close");
+            assert!(server.next().await.is_none());
+            answer
+        });
+        let mut socket = ws::connect(&url).await.expect("connect");
+        let expected = frame(CloseCode::from_u16(4321), "theirs");
+        assert_eq!(socket.recv().await.expect("text"), Message::text("before"));
+        assert_eq!(
+            socket.recv().await.expect("close"),
+            Message::Close(Some(expected.clone()))
+        );
+        for _ in 0..3 {
+            let Err(Error::Closed(Some(frame))) = socket.recv().await else {
+                panic!("not closed")
+            };
+            assert_eq!(frame, expected);
+            assert!(matches!(
+                socket.send("late").await,
+                Err(Error::Closed(Some(_)))
+            ));
+        }
+        let Theirs::Close(Some(answer)) = joined(server).await else {
+            panic!("no answer")
+        };
+        assert_eq!(u16::from(answer.code), 4321);
+        socket.close(CloseCode::NORMAL, "").await.expect("over");
+    });
+}
+
+#[test]
+fn a_message_close_starts_closing_and_messages_still_arrive() {
+    on_each_driver(|_| async {
+        let (url, server) = tungstenite::server(|mut server| async move {
+            server.feed(Theirs::text("on its way")).await.expect("feed");
+            server.flush().await.expect("flush");
+            while server.next().await.is_some_and(|message| message.is_ok()) {}
+        });
+        let mut socket = ws::connect(&url).await.expect("connect");
+        let close = frame(CloseCode::NORMAL, "");
+        socket
+            .send(Message::Close(Some(close.clone())))
+            .await
+            .expect("send");
+        assert_eq!(
+            socket.recv().await.expect("text"),
+            Message::text("on its way")
+        );
+        assert_eq!(
+            socket.recv().await.expect("close"),
+            Message::Close(Some(close))
+        );
+        joined(server).await;
+    });
+}
+
+#[test]
+fn an_abrupt_end_is_reported() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = raw::websocket(&url, |mut stream| {
+            stream
+                .write_all(&raw::frame(0x82, b"whole"))
+                .expect("write");
+            stream
+                .write_all(&raw::frame(0x82, b"torn")[..7])
+                .expect("write");
+        });
+        let mut socket = accept(&listener, &Config::new()).await;
+        assert_eq!(
+            socket.recv().await.expect("whole"),
+            Message::binary(b"whole")
+        );
+        for _ in 0..2 {
+            let error = socket.recv().await.expect_err("torn");
+            assert!(
+                matches!(error, Error::Protocol(ProtocolError::UnexpectedEnd)),
+                "{error:?}"
+            );
+        }
+        joined(client).await;
+    });
+}
+
+#[test]
+fn a_reset_is_an_io_error() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = raw::websocket(&url, |stream| {
+            let zero = Some(Duration::ZERO);
+            socket2::SockRef::from(&stream)
+                .set_linger(zero)
+                .expect("linger");
+        });
+        let mut socket = accept(&listener, &Config::new()).await;
+        for _ in 0..2 {
+            let Err(Error::Io(error)) = socket.recv().await else {
+                panic!("no reset")
+            };
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+        joined(client).await;
+    });
+}
+
+/// RFC 6455 §7.1.7: a violation is answered by a Close frame, also when unread bytes follow it,
+/// which would turn a plain close into a reset that destroys the frame.
+#[test]
+fn a_violation_is_answered_behind_the_answers_to_the_good_frames_before_it() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = raw::websocket(&url, |mut stream| {
+            let mut bytes = raw::frame(0x81, b"good");
+            bytes.extend_from_slice(&[0x81, 0x01, b'u']);
+            bytes.resize(bytes.len() + 300_000, 0);
+            stream.write_all(&bytes).expect("write");
+            raw::read_to_end(&mut stream)
+        });
+        let mut socket = accept(&listener, &Config::new()).await;
+        let error = echo_to_end(&mut socket).await;
+        assert!(
+            matches!(error, Error::Protocol(ProtocolError::UnmaskedFrame)),
+            "{error:?}"
+        );
+        let mut expected = vec![0x81, 4, b'g', b'o', b'o', b'd'];
+        expected.extend_from_slice(&raw::close_frame(1002));
+        assert_eq!(joined(client).await, expected);
+    });
+}
