@@ -18,58 +18,103 @@ use super::names::wire_name;
 use super::options;
 use super::permissions::{user_status_code, wire_permissions};
 use crate::catalog::{
-    Catalog, Change, Compression, ConsumerGroup, GroupCoordinator, GroupKey, Identifier,
-    PartitionKey, PartitionStats, StatsSource, Stream, Token, Topic, User,
+    Catalog, Change, Compression, ConsumerGroup, Counters, GroupCoordinator, GroupKey,
+    PartitionStats, StatsSource, Stream, Token, Topic, TopicOptions, User,
 };
 
-/// Nothing stored yet: what a reply to a creation shows.
-struct Fresh;
-
-impl StatsSource for Fresh {
-    fn partition(&self, _: &PartitionKey) -> PartitionStats {
-        PartitionStats {
-            segments_count: 1,
-            ..PartitionStats::default()
-        }
-    }
-}
-
-/// The body of the reply to a change that was just applied; `catalog` is the state after it.
-/// Creations show what they created, everything else has an empty body.
+/// The body of the reply to a change that was applied. Creations show what they created, as it
+/// was at that moment: made from the change, as somebody may have deleted it since. Everything
+/// else has an empty body. `catalog` is a state after the change.
 pub(crate) fn changed(change: &Change, catalog: &Catalog) -> Bytes {
     match change {
-        Change::CreateStream { stream_id, .. } => {
-            let stream = catalog.stream(Identifier::Id(*stream_id));
-            stream.map(|stream| stream_response(stream, &Fresh).to_bytes())
-        }
-        Change::CreateTopic {
+        Change::CreateStream {
             stream_id,
+            name,
+            created_at_us,
+            ..
+        } => StreamResponse {
+            id: *stream_id,
+            created_at: *created_at_us,
+            topics_count: 0,
+            size_bytes: 0,
+            messages_count: 0,
+            name: wire_name(name),
+            options: WireOptions::empty(),
+        }
+        .to_bytes(),
+        Change::CreateTopic {
             topic_id,
+            name,
+            created_at_us,
+            partitions_count,
+            options,
             ..
         } => {
-            let found = catalog.topic((*stream_id).into(), (*topic_id).into());
-            found.map(|(stream, topic)| topic_response(stream.id, topic, &Fresh).to_bytes())
+            let created_at_us = *created_at_us;
+            let facts = TopicFacts {
+                id: *topic_id,
+                name,
+                created_at_us,
+                partitions_count: *partitions_count,
+                options,
+            };
+            GetTopicResponse {
+                topic: facts.header(Counters::default()),
+                partitions: (0..*partitions_count)
+                    .map(|id| partition_response(id, created_at_us, FRESH))
+                    .collect(),
+            }
+            .to_bytes()
         }
         Change::CreateGroup {
             stream_id,
             topic_id,
             group_id,
+            name,
             ..
         } => {
-            let found = catalog.topic((*stream_id).into(), (*topic_id).into());
-            found.and_then(|(stream, topic)| {
-                let group = topic.group(Identifier::Id(*group_id))?;
-                let nobody = GroupCoordinator::default();
-                Some(group_details(stream.id, topic, group, &nobody).to_bytes())
-            })
+            let topic = catalog.topic((*stream_id).into(), (*topic_id).into());
+            let group = ConsumerGroupResponse {
+                id: *group_id,
+                partitions_count: topic.map_or(0, |(_, topic)| topic.partitions_count()),
+                members_count: 0,
+                name: wire_name(name),
+            };
+            ConsumerGroupDetailsResponse {
+                group,
+                members: Vec::new(),
+            }
+            .to_bytes()
         }
-        Change::CreateUser { user_id, .. } => catalog
-            .user(Identifier::Id(*user_id))
-            .map(|user| user_details(user).to_bytes()),
-        _ => None,
+        Change::CreateUser {
+            user_id,
+            username,
+            status,
+            permissions,
+            created_at_us,
+            ..
+        } => {
+            let user = UserResponse {
+                id: *user_id,
+                created_at: *created_at_us,
+                status: user_status_code(*status),
+                username: wire_name(username),
+                options: WireOptions::empty(),
+            };
+            let permissions = permissions.as_ref().map(wire_permissions);
+            UserDetailsResponse { user, permissions }.to_bytes()
+        }
+        _ => Bytes::new(),
     }
-    .unwrap_or_default()
 }
+
+/// A partition that was just created: empty, with its first segment.
+const FRESH: PartitionStats = PartitionStats {
+    messages_count: 0,
+    size_bytes: 0,
+    segments_count: 1,
+    current_offset: 0,
+};
 
 /// The body of the reply to a created token: the only time that it is shown.
 pub(crate) fn token_created(token: &str) -> Bytes {
@@ -92,24 +137,56 @@ pub(super) fn stream_response(stream: &Stream, stats: &dyn StatsSource) -> Strea
     }
 }
 
+/// What a topic's header shows beside its counters.
+struct TopicFacts<'a> {
+    id: u32,
+    name: &'a str,
+    created_at_us: u64,
+    partitions_count: u32,
+    options: &'a TopicOptions,
+}
+
+impl TopicFacts<'_> {
+    fn header(&self, counters: Counters) -> TopicHeader {
+        let (chosen, derived) = options::encode(self.options);
+        TopicHeader {
+            id: self.id,
+            created_at: self.created_at_us,
+            partitions_count: self.partitions_count,
+            message_expiry: self.options.message_expiry_us.value,
+            compression_algorithm: match self.options.compression_algorithm.value {
+                Compression::None => 1,
+                Compression::Gzip => 2,
+            },
+            max_topic_size: self.options.topic_bytes_max.value,
+            size_bytes: counters.size_bytes,
+            messages_count: counters.messages_count,
+            name: wire_name(self.name),
+            options: chosen,
+            derived_options: derived,
+        }
+    }
+}
+
 pub(super) fn topic_header(stream_id: u32, topic: &Topic, stats: &dyn StatsSource) -> TopicHeader {
-    let counters = topic.counters(stream_id, stats);
-    let (chosen, derived) = options::encode(&topic.options);
-    TopicHeader {
+    let facts = TopicFacts {
         id: topic.id,
-        created_at: topic.created_at_us,
+        name: &topic.name,
+        created_at_us: topic.created_at_us,
         partitions_count: topic.partitions_count(),
-        message_expiry: topic.options.message_expiry_us.value,
-        compression_algorithm: match topic.options.compression_algorithm.value {
-            Compression::None => 1,
-            Compression::Gzip => 2,
-        },
-        max_topic_size: topic.options.topic_bytes_max.value,
-        size_bytes: counters.size_bytes,
-        messages_count: counters.messages_count,
-        name: wire_name(&topic.name),
-        options: chosen,
-        derived_options: derived,
+        options: &topic.options,
+    };
+    facts.header(topic.counters(stream_id, stats))
+}
+
+fn partition_response(id: u32, created_at_us: u64, stats: PartitionStats) -> PartitionResponse {
+    PartitionResponse {
+        id,
+        created_at: created_at_us,
+        segments_count: stats.segments_count,
+        current_offset: stats.current_offset,
+        size_bytes: stats.size_bytes,
+        messages_count: stats.messages_count,
     }
 }
 
@@ -125,15 +202,7 @@ pub(super) fn topic_response(
         topic: topic_header(stream_id, topic, stats),
         partitions: partitions
             .map(|(key, created_at_us)| {
-                let stats = stats.partition(&key);
-                PartitionResponse {
-                    id: key.partition_id,
-                    created_at: *created_at_us,
-                    segments_count: stats.segments_count,
-                    current_offset: stats.current_offset,
-                    size_bytes: stats.size_bytes,
-                    messages_count: stats.messages_count,
-                }
+                partition_response(key.partition_id, *created_at_us, stats.partition(&key))
             })
             .collect(),
     }

@@ -1,0 +1,248 @@
+//! Options on the wire.
+
+use bytes::{BufMut, BytesMut};
+use wire::Status;
+use wire::iggy::published::responses::system::DescribeOptionsResponse;
+use wire::iggy::published::{WireEncode, WireOptions};
+
+use super::super::options::{describe, encode, parse, refuse_all};
+use super::decoded;
+use crate::catalog::{
+    Compression, Durability, RequestedTopicOptions, Setting, TopicOptions, UNLIMITED,
+};
+
+const TEXT: u8 = 2;
+const BOOL: u8 = 3;
+const U8: u8 = 9;
+const U32: u8 = 11;
+const U64: u8 = 12;
+
+fn block(entries: &[(&str, u8, &[u8])]) -> WireOptions {
+    let mut block = BytesMut::new();
+    for (key, kind, value) in entries {
+        for (kind, bytes) in [(TEXT, key.as_bytes()), (*kind, *value)] {
+            block.put_u8(kind);
+            block.put_u32_le(u32::try_from(bytes.len()).expect("short"));
+            block.put_slice(bytes);
+        }
+    }
+    WireOptions::from_bytes(block.freeze()).expect("a valid block")
+}
+
+fn one(key: &str, kind: u8, value: &[u8]) -> Result<RequestedTopicOptions, Status> {
+    parse(&block(&[(key, kind, value)]))
+}
+
+fn check_number(key: &str, text: &str, expected: Option<u64>) {
+    let parsed = one(key, TEXT, text.as_bytes()).map(|options| match key {
+        "message_expiry" => options.message_expiry_us.unwrap_or(0),
+        "max_topic_size" => options.topic_bytes_max.unwrap_or(0),
+        "segment_size" => options.segment_bytes.unwrap_or(0),
+        _ => options.save_bytes.unwrap_or(0),
+    });
+    assert_eq!(
+        parsed,
+        expected.ok_or(Status::INVALID_OPTION_VALUE),
+        "{key} = {text:?}"
+    );
+}
+
+#[test]
+fn what_a_published_client_sends_is_understood() {
+    // The typed fields of the published client's topic options, in the kinds it gives them.
+    let sent = block(&[
+        ("compression_algorithm", TEXT, b"gzip"),
+        ("consumer_offset_durability", TEXT, b"replicated"),
+        ("durability", TEXT, b"persisted"),
+        ("max_topic_size", U64, &10_000_000_u64.to_le_bytes()),
+        ("message_expiry", U64, &5_000_000_u64.to_le_bytes()),
+        ("messages_required_to_save", U32, &7_u32.to_le_bytes()),
+        ("preallocate_segments", BOOL, &[1]),
+        ("segment_size", U64, &1_048_576_u64.to_le_bytes()),
+        (
+            "size_of_messages_required_to_save",
+            U64,
+            &512_u64.to_le_bytes(),
+        ),
+    ]);
+    let expected = RequestedTopicOptions {
+        compression_algorithm: Some(Compression::Gzip),
+        message_expiry_us: Some(5_000_000),
+        topic_bytes_max: Some(10_000_000),
+        segment_bytes: Some(1_048_576),
+        durability: Some(Durability::Persisted),
+        consumer_offset_durability: Some(Durability::Replicated),
+        save_messages: Some(7),
+        save_bytes: Some(512),
+        preallocate_segments: Some(true),
+    };
+    assert_eq!(parse(&sent), Ok(expected));
+    assert_eq!(
+        parse(&WireOptions::empty()),
+        Ok(RequestedTopicOptions::default())
+    );
+}
+
+#[test]
+fn zero_asks_for_the_default() {
+    let zero = 0_u64.to_le_bytes();
+    let nothing = Ok(RequestedTopicOptions::default());
+    for key in [
+        "message_expiry",
+        "max_topic_size",
+        "segment_size",
+        "size_of_messages_required_to_save",
+    ] {
+        assert_eq!(one(key, U64, &zero), nothing, "{key}");
+    }
+}
+
+#[test]
+fn unknown_keys_and_wrong_kinds_are_refused() {
+    assert_eq!(
+        one("replication_factor", U8, &[1]),
+        Err(Status::UNSUPPORTED_OPTION_KEY)
+    );
+    let invalid = Err(Status::INVALID_OPTION_VALUE);
+    assert_eq!(one("segment_size", U32, &[0, 0, 16, 0]), invalid);
+    assert_eq!(one("segment_size", U64, &[0, 0, 16, 0]), invalid);
+    assert_eq!(one("durability", U8, &[1]), invalid);
+    assert_eq!(one("durability", TEXT, b"eventual"), invalid);
+    assert_eq!(one("durability", TEXT, b"\xff"), invalid);
+    assert_eq!(one("preallocate_segments", BOOL, &[2]), invalid);
+    assert_eq!(one("preallocate_segments", BOOL, &[0, 0]), invalid);
+    assert_eq!(one("preallocate_segments", TEXT, b"yes"), invalid);
+    assert_eq!(one("compression_algorithm", U8, &[3]), invalid);
+    assert_eq!(one("compression_algorithm", TEXT, b"zstd"), invalid);
+    assert_eq!(one("messages_required_to_save", U32, &[0; 4]), invalid);
+    assert_eq!(one("messages_required_to_save", TEXT, b"-1"), invalid);
+    let past = (1024_u64 * 1024 * 1024 + 1).to_le_bytes();
+    assert_eq!(
+        one("size_of_messages_required_to_save", U64, &past),
+        invalid
+    );
+    assert!(one("compression_algorithm", U8, &[1]).is_ok());
+    assert!(one("compression_algorithm", TEXT, b"GZIP").is_ok());
+    assert!(one("preallocate_segments", TEXT, b"true").is_ok());
+    assert!(one("messages_required_to_save", TEXT, b"16777216").is_ok());
+    assert!(one("messages_required_to_save", TEXT, b"16777217").is_err());
+}
+
+#[test]
+fn durations_are_read_as_people_write_them() {
+    let second = 1_000_000;
+    let expiry = |text, expected| check_number("message_expiry", text, expected);
+    expiry("7 days", Some(7 * 86_400 * second));
+    expiry("1h 30m", Some(5_400 * second));
+    expiry("1h30m", Some(5_400 * second));
+    expiry("500ms", Some(500_000));
+    expiry("15 us", Some(15));
+    expiry("1500ns", Some(1));
+    expiry("2weeks", Some(14 * 86_400 * second));
+    expiry("1month", Some(2_630_016 * second));
+    expiry("1 year", Some(31_557_600 * second));
+    for text in ["unlimited", "none", "None", "never_expire"] {
+        expiry(text, Some(UNLIMITED));
+    }
+    for text in ["default", "server_default"] {
+        expiry(text, Some(0));
+    }
+    // The protocol lets text give at most u32::MAX seconds.
+    expiry("4294967295s", Some(4_294_967_295 * second));
+    expiry("4294967296s", None);
+    for text in [
+        "7",
+        "days",
+        "1.5h",
+        "-1s",
+        "1 fortnight",
+        "99999999999999999999s",
+        "1h x",
+    ] {
+        expiry(text, None);
+    }
+}
+
+#[test]
+fn sizes_are_read_as_people_write_them() {
+    let size = |text, expected| check_number("segment_size", text, expected);
+    size("1048576", Some(1 << 20));
+    size("1 GiB", Some(1 << 30));
+    size("128MiB", Some(128 << 20));
+    size("128 mb", Some(128_000_000));
+    size("1.5 GB", Some(1_500_000_000));
+    size("0.5KiB", Some(512));
+    size("1PiB", Some(1 << 50));
+    size("0", Some(0));
+    size("16383 PiB", Some(16_383 << 50));
+    for text in [
+        "",
+        "GiB",
+        "1 GiG",
+        "1..5 GB",
+        "1. GB",
+        "-1",
+        "16384 PiB",
+        "1 GiB x",
+    ] {
+        if !text.is_empty() {
+            size(text, None);
+        }
+    }
+    size("0.0000000000000000001 GB", None);
+    let topic = |text, expected| check_number("max_topic_size", text, expected);
+    topic("unlimited", Some(UNLIMITED));
+    topic("server_default", Some(0));
+    topic("0", Some(0));
+    topic("10 GiB", Some(10 << 30));
+}
+
+#[test]
+fn streams_and_users_take_no_options() {
+    assert_eq!(refuse_all(&WireOptions::empty()), Ok(()));
+    let refused = refuse_all(&block(&[("segment_size", TEXT, b"1 GiB")]));
+    assert_eq!(refused, Err(Status::UNSUPPORTED_OPTION_KEY));
+}
+
+#[test]
+fn a_topics_options_are_shown_by_provenance_in_the_order_of_their_keys() {
+    let options = TopicOptions {
+        segment_bytes: Setting::explicit(1 << 20),
+        durability: Setting::explicit(Durability::Persisted),
+        ..TopicOptions::default()
+    };
+    let (chosen, derived) = encode(&options);
+    let keys = |block: &WireOptions| -> Vec<String> {
+        block
+            .iter()
+            .map(|entry| String::from_utf8_lossy(entry.key).into_owned())
+            .collect()
+    };
+    assert_eq!(keys(&chosen), ["durability", "segment_size"]);
+    assert_eq!(keys(&derived).len(), 7);
+    assert!(keys(&derived).is_sorted());
+    // What is shown can be sent again.
+    let chosen = parse(&chosen).expect("chosen");
+    assert_eq!(chosen.segment_bytes, Some(1 << 20));
+    assert_eq!(chosen.durability, Some(Durability::Persisted));
+    let derived = parse(&derived).expect("derived");
+    assert_eq!(derived.save_messages, Some(1_024));
+    assert_eq!(derived.compression_algorithm, Some(Compression::None));
+    assert_eq!(derived.preallocate_segments, Some(false));
+}
+
+#[test]
+fn every_option_is_described_with_its_default() {
+    let topic: DescribeOptionsResponse = decoded(&describe(1).expect("topic").to_bytes());
+    assert_eq!(topic.entries.len(), 9);
+    for entry in &topic.entries {
+        assert!(!entry.description.is_empty(), "{}", entry.key);
+        let parsed = one(&entry.key, entry.kind, &entry.default_value);
+        assert!(parsed.is_ok(), "{}: {parsed:?}", entry.key);
+    }
+    for scope in [2, 3] {
+        let none: DescribeOptionsResponse = decoded(&describe(scope).expect("scope").to_bytes());
+        assert!(none.entries.is_empty());
+    }
+    assert_eq!(describe(4).err(), Some(Status::INVALID_COMMAND));
+}
