@@ -45,6 +45,15 @@ pub const COMMAND_REPLY: u8 = 8;
 /// Kind of frame: the server ends the session.
 pub const COMMAND_EVICTION: u8 = 13;
 
+/// The size that the frame at the start of `bytes` announces, header and body; not checked.
+///
+/// `None` while the size has not arrived. For clients, which know that the server speaks the
+/// protocol; a server starts with [`FrameStart::detect`].
+#[must_use]
+pub fn announced_bytes(bytes: &[u8]) -> Option<usize> {
+    read::u32(bytes, SIZE_AT).map(|size| size as usize)
+}
+
 /// What the first bytes of a connection, or of a message, are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameStart {
@@ -92,12 +101,11 @@ impl FrameStart {
                 Some(_) => Self::Invalid(FrameError::Checksum),
             };
         }
-        let Some(size) = read::u32(bytes, SIZE_AT) else {
+        let Some(frame_bytes) = announced_bytes(bytes) else {
             return Self::Incomplete {
                 needed_bytes: HEADER_BYTES,
             };
         };
-        let frame_bytes = size as usize;
         if frame_bytes < HEADER_BYTES {
             return Self::Invalid(FrameError::TooSmall);
         }

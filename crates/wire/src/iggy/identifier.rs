@@ -97,6 +97,18 @@ fn put_prefixed(buffer: &mut impl BufMut, kind: u8, bytes: &[u8]) {
     buffer.put_slice(bytes);
 }
 
+impl<'a> From<&'a str> for Identifier<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl From<u32> for Identifier<'_> {
+    fn from(number: u32) -> Self {
+        Self::Number(number)
+    }
+}
+
 impl<'a> From<&'a WireIdentifier> for Identifier<'a> {
     fn from(identifier: &'a WireIdentifier) -> Self {
         match identifier {

@@ -1,0 +1,228 @@
+//! `iggy+tcp://user:password@host:port` and `iggy+ws://…`.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::limits;
+
+/// How a server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportKind {
+    /// A byte stream; default port 8090.
+    Tcp,
+    /// A WebSocket without encryption; default port 8092.
+    WebSocket,
+}
+
+impl TransportKind {
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Tcp => 8090,
+            Self::WebSocket => 8092,
+        }
+    }
+}
+
+/// Where a server is and who logs in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    /// TCP or WebSocket.
+    pub transport: TransportKind,
+    /// Name or address of the host, an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User name and password.
+    pub credentials: Option<(String, String)>,
+}
+
+impl Address {
+    /// Parses an address. `iggy://` is TCP. User name and password may be percent-encoded, and
+    /// must be where they contain `@`, `:`, `/` or `%`.
+    ///
+    /// # Errors
+    /// [`Error::Address`] that says which part is wrong.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.len() > limits::ADDRESS_BYTES_MAX {
+            return Err(Error::Address("the address is too long"));
+        }
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or(Error::Address("the address has no scheme"))?;
+        let transport = match scheme {
+            "iggy" | "iggy+tcp" => TransportKind::Tcp,
+            "iggy+ws" => TransportKind::WebSocket,
+            _ => return Err(Error::Address("the scheme is neither iggy+tcp nor iggy+ws")),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (credentials, place) = match rest.rsplit_once('@') {
+            Some((credentials, place)) => (Some(parse_credentials(credentials)?), place),
+            None => (None, rest),
+        };
+        let (host, port) = parse_place(place, transport)?;
+        Ok(Self {
+            transport,
+            host,
+            port,
+            credentials,
+        })
+    }
+}
+
+fn parse_credentials(text: &str) -> Result<(String, String), Error> {
+    let (user, password) = text
+        .split_once(':')
+        .ok_or(Error::Address("the user name has no password"))?;
+    Ok((percent_decoded(user)?, percent_decoded(password)?))
+}
+
+fn parse_place(place: &str, transport: TransportKind) -> Result<(String, u16), Error> {
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest
+                .split_once(']')
+                .ok_or(Error::Address("the host's bracket is not closed"))?;
+            match rest.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if rest.is_empty() => (host, None),
+                None => return Err(Error::Address("something follows the host's bracket")),
+            }
+        }
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    if host.is_empty() || host.contains(['/', '?', '#']) {
+        return Err(Error::Address(
+            "the address has no host, or a path behind it",
+        ));
+    }
+    let port = match port {
+        None => transport.default_port(),
+        Some(port) => port
+            .parse()
+            .map_err(|_| Error::Address("the port is no number"))?,
+    };
+    Ok((host.to_owned(), port))
+}
+
+fn percent_decoded(text: &str) -> Result<String, Error> {
+    let error = Error::Address("a percent sign in user name or password needs two hex digits");
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
+        match (digit(), digit()) {
+            (Some(high), Some(low)) => decoded.push((high * 16 + low) as u8),
+            _ => return Err(error),
+        }
+    }
+    String::from_utf8(decoded).map_err(|_| Error::Address("user name or password is not UTF-8"))
+}
+
+/// Without the password.
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.transport {
+            TransportKind::Tcp => "iggy+tcp",
+            TransportKind::WebSocket => "iggy+ws",
+        };
+        let host = &self.host;
+        if host.contains(':') {
+            write!(formatter, "{scheme}://[{host}]:{}", self.port)
+        } else {
+            write!(formatter, "{scheme}://{host}:{}", self.port)
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Address({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(
+        text: &str,
+        transport: TransportKind,
+        host: &str,
+        port: u16,
+        user: Option<(&str, &str)>,
+    ) {
+        let address = Address::parse(text).expect(text);
+        let credentials = user.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        assert_eq!(
+            address,
+            Address {
+                transport,
+                host: host.to_owned(),
+                port,
+                credentials
+            },
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn addresses_of_both_transports() {
+        use TransportKind::{Tcp, WebSocket};
+        let user = Some(("iggy", "secret"));
+        check("iggy://localhost", Tcp, "localhost", 8090, None);
+        check(
+            "iggy+tcp://iggy:secret@127.0.0.1:9",
+            Tcp,
+            "127.0.0.1",
+            9,
+            user,
+        );
+        check("iggy+ws://iggy:secret@host/", WebSocket, "host", 8092, user);
+        check("iggy+ws://[::1]:7", WebSocket, "::1", 7, None);
+        check("iggy+tcp://[::1]", Tcp, "::1", 8090, None);
+        check("iggy://a%40b:c%3a@h", Tcp, "h", 8090, Some(("a@b", "c:")));
+        check("iggy://a:b@c@h", Tcp, "h", 8090, Some(("a", "b@c")));
+    }
+
+    #[test]
+    fn what_is_no_address() {
+        for text in [
+            "localhost:8090",
+            "http://localhost",
+            "iggy+tls://localhost",
+            "iggy://",
+            "iggy://user@host",
+            "iggy://host:port",
+            "iggy://host:65536",
+            "iggy://[::1",
+            "iggy://[::1]x",
+            "iggy://host/path",
+            "iggy://a%4:b@h",
+            "iggy://a%ff:b@h",
+        ] {
+            assert!(
+                matches!(Address::parse(text), Err(Error::Address(_))),
+                "{text}"
+            );
+        }
+        let mut long = format!("iggy://{}", "h".repeat(limits::ADDRESS_BYTES_MAX - 7));
+        Address::parse(&long).expect("at the limit");
+        long.push('h');
+        assert!(matches!(Address::parse(&long), Err(Error::Address(_))));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let address = Address::parse("iggy+ws://iggy:secret@[::1]:7").unwrap();
+        assert_eq!(format!("{address}"), "iggy+ws://[::1]:7");
+        assert_eq!(format!("{address:?}"), "Address(iggy+ws://[::1]:7)");
+    }
+}

@@ -1,0 +1,77 @@
+//! The ways to a server behind one pair of functions: send a request, receive a frame.
+
+use bytes::Bytes;
+use compio_net::TcpStream;
+use compio_runtime::time::timeout;
+use ws::{Message, MessageKind, WebSocket};
+
+use crate::address::{Address, TransportKind};
+use crate::error::Error;
+use crate::limits;
+use crate::session::Options;
+use crate::tcp::Tcp;
+
+pub(crate) enum Transport {
+    Tcp(Box<Tcp>),
+    WebSocket(Box<WebSocket>),
+}
+
+impl Transport {
+    pub(crate) async fn connect(address: &Address, options: &Options) -> Result<Self, Error> {
+        let connecting = TcpStream::connect((address.host.as_str(), address.port));
+        let stream = timeout(options.connect_time, connecting)
+            .await
+            .map_err(|_| Error::TimedOut(options.connect_time))??;
+        match address.transport {
+            TransportKind::Tcp => Ok(Self::Tcp(Box::new(Tcp::new(stream)?))),
+            TransportKind::WebSocket => {
+                let host = if address.host.contains(':') {
+                    format!("[{}]:{}", address.host, address.port)
+                } else {
+                    format!("{}:{}", address.host, address.port)
+                };
+                let config = ws::Config::new()
+                    .message_bytes_max(limits::REPLY_BYTES_MAX as u64)
+                    .handshake_timeout(options.connect_time);
+                let socket = ws::client_with(stream, &host, "/", &config).await?;
+                Ok(Self::WebSocket(Box::new(socket)))
+            }
+        }
+    }
+
+    /// Sends the head of a request and what follows it, in one write.
+    pub(crate) async fn send(&mut self, head: Bytes, body: Option<Bytes>) -> Result<(), Error> {
+        match self {
+            Self::Tcp(tcp) => tcp.send(head, body).await,
+            Self::WebSocket(socket) => {
+                let parts = std::iter::once(head).chain(body).collect();
+                Ok(socket.send_parts(MessageKind::Binary, parts).await?)
+            }
+        }
+    }
+
+    /// Waits for the next frame; see [`Tcp::recv`] for the guess.
+    pub(crate) async fn recv(&mut self, expected_bytes: usize) -> Result<Bytes, Error> {
+        let socket = match self {
+            Self::Tcp(tcp) => return tcp.recv(expected_bytes).await,
+            Self::WebSocket(socket) => socket,
+        };
+        loop {
+            match socket.recv().await? {
+                Message::Binary(payload) => return Ok(payload.into_bytes()),
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Text(_) => return Err(Error::Protocol("a text message")),
+                Message::Close(_) => return Err(Error::Closed),
+            }
+        }
+    }
+
+    /// Says goodbye where the transport has a word for it.
+    pub(crate) async fn close(self) -> Result<(), Error> {
+        match self {
+            // The socket closes when its last handle is dropped.
+            Self::Tcp(_) => Ok(()),
+            Self::WebSocket(mut socket) => Ok(socket.close(ws::CloseCode::NORMAL, "").await?),
+        }
+    }
+}
