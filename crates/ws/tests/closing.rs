@@ -210,3 +210,194 @@ fn a_violation_is_answered_behind_the_answers_to_the_good_frames_before_it() {
         assert_eq!(joined(client).await, expected);
     });
 }
+
+fn impatient() -> Config {
+    Config::new().close_timeout(Duration::from_millis(50))
+}
+
+#[test]
+fn a_peer_that_does_not_finish_closing_is_cut_off() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = raw::websocket(&url, |mut stream| raw::read_to_end(&mut stream));
+        let mut socket = accept(&listener, &impatient()).await;
+        let error = socket
+            .close(CloseCode::NORMAL, "")
+            .await
+            .expect_err("no answer");
+        assert!(
+            matches!(error, Error::Protocol(ProtocolError::CloseTimeout)),
+            "{error:?}"
+        );
+        assert_eq!(joined(client).await, raw::close_frame(1000));
+    });
+}
+
+/// A peer that takes nothing: the write in flight is given up, too.
+#[test]
+fn a_peer_that_does_not_read_is_cut_off() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let client = raw::websocket(&url, move |_stream| wait.recv());
+        let mut socket = accept(&listener, &impatient()).await;
+        socket.send(vec![0; 32 << 20]).await.expect("queued");
+        let error = socket
+            .close(CloseCode::NORMAL, "")
+            .await
+            .expect_err("no answer");
+        assert!(
+            matches!(error, Error::Protocol(ProtocolError::CloseTimeout)),
+            "{error:?}"
+        );
+        drop(done);
+        joined(client).await.expect_err("the channel ended");
+    });
+}
+
+#[test]
+fn dropping_the_last_handle_sends_what_is_queued_and_going_away() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = raw::websocket(&url, |mut stream| {
+            let mut bytes = [0; 9];
+            stream.read_exact(&mut bytes).expect("text and close");
+            stream
+                .write_all(&raw::frame(0x88, &1001_u16.to_be_bytes()))
+                .expect("write");
+            assert!(raw::read_to_end(&mut stream).is_empty());
+            bytes
+        });
+        let socket = accept(&listener, &Config::new()).await;
+        let sender = socket.sender();
+        sender.send("end").await.expect("send");
+        drop(socket);
+        drop(sender);
+        let expected = [&[0x81, 3][..], b"end", &raw::close_frame(1001)].concat();
+        assert_eq!(joined(client).await[..], expected);
+    });
+}
+
+#[test]
+fn a_silent_peer_is_pinged_and_then_given_up() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = raw::websocket(&url, |mut stream| raw::read_to_end(&mut stream));
+        let config = impatient().keep_alive(
+            Some(Duration::from_millis(40)),
+            Some(Duration::from_millis(120)),
+        );
+        let mut socket = accept(&listener, &config).await;
+        let error = socket.recv().await.expect_err("silence");
+        assert!(
+            matches!(error, Error::Protocol(ProtocolError::IdleTimeout)),
+            "{error:?}"
+        );
+        let expected = [&[0x89, 0][..], &raw::close_frame(1001)].concat();
+        assert_eq!(joined(client).await, expected);
+    });
+}
+
+/// A peer that answers pings stays, and so does one whose messages nobody takes.
+#[test]
+fn a_living_peer_is_kept() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let client = tungstenite::client(url, |mut client| async move {
+            for _ in 0..8 {
+                let ping = client.next().await.expect("some").expect("ping");
+                assert!(ping.is_ping(), "{ping:?}");
+            }
+            client.send(Theirs::text("still here")).await.expect("send");
+            while client.next().await.is_some_and(|message| message.is_ok()) {}
+        });
+        let config = Config::new().keep_alive(
+            Some(Duration::from_millis(20)),
+            Some(Duration::from_millis(400)),
+        );
+        let mut socket = accept(&listener, &config).await;
+        loop {
+            match socket.recv().await.expect("alive") {
+                Message::Pong(_) => {}
+                message => break assert_eq!(message, Message::text("still here")),
+            }
+        }
+        socket.close(CloseCode::NORMAL, "").await.expect("close");
+        joined(client).await;
+    });
+}
+
+/// Each limit of a message on its edge and one past (RFC 6455 §7.4.1 names the codes).
+#[test]
+fn a_message_beyond_a_limit_gets_its_close_code() {
+    type Script = fn() -> Vec<Vec<u8>>;
+    let cases: [(Script, Script, ProtocolError, u16); 3] = [
+        (
+            || vec![raw::frame(0x82, &[7; 50_000])],
+            || vec![raw::frame(0x82, &[7; 50_001])],
+            ProtocolError::FrameTooBig,
+            1009,
+        ),
+        (
+            || {
+                vec![
+                    raw::frame(0x02, &[7; 50_000]),
+                    raw::frame(0x80, &[7; 10_000]),
+                ]
+            },
+            || {
+                vec![
+                    raw::frame(0x02, &[7; 50_000]),
+                    raw::frame(0x80, &[7; 10_001]),
+                ]
+            },
+            ProtocolError::MessageTooBig,
+            1009,
+        ),
+        (
+            || {
+                vec![
+                    raw::frame(0x02, b""),
+                    raw::frame(0, b""),
+                    raw::frame(0x80, b""),
+                ]
+            },
+            || {
+                vec![
+                    raw::frame(0x02, b""),
+                    raw::frame(0, b""),
+                    raw::frame(0, b""),
+                ]
+                .into_iter()
+                .chain([raw::frame(0x80, b"")])
+                .collect()
+            },
+            ProtocolError::TooManyFragments,
+            1008,
+        ),
+    ];
+    let config = Config::new().limits(|limits| {
+        limits.frame_bytes_max = 50_000;
+        limits.message_bytes_max = 60_000;
+        limits.fragments_max = 3;
+    });
+    for (edge, past, expected, code) in cases {
+        on_each_driver(|_| async {
+            let (listener, url) = listen().await;
+            let client = raw::websocket(&url, move |mut stream| {
+                for frame in edge().into_iter().chain(past()) {
+                    stream.write_all(&frame).expect("write");
+                }
+                raw::read_to_end(&mut stream)
+            });
+            let mut socket = accept(&listener, &config).await;
+            assert!(socket.recv().await.expect("on the edge").is_data());
+            let error = socket.recv().await.expect_err("one past");
+            assert!(
+                matches!(error, Error::Protocol(error) if error == expected),
+                "{error:?}"
+            );
+            assert_eq!(joined(client).await, raw::close_frame(code));
+        });
+    }
+}
