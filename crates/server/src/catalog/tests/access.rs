@@ -90,7 +90,7 @@ fn root_may_everything_and_nobody_nothing() {
 }
 
 #[test]
-fn global_flags_include_the_levels_below() {
+fn global_flags_about_servers_and_users_say_nothing_about_streams() {
     let none = GlobalPermissions::default();
     check(
         globally(GlobalPermissions {
@@ -106,12 +106,13 @@ fn global_flags_include_the_levels_below() {
         }),
         &["read servers"],
     );
+    let expected = ["read users", "manage users"];
     check(
         globally(GlobalPermissions {
             manage_users: true,
             ..none
         }),
-        &["read users", "manage users"],
+        &expected,
     );
     check(
         globally(GlobalPermissions {
@@ -120,57 +121,71 @@ fn global_flags_include_the_levels_below() {
         }),
         &["read users"],
     );
+}
+
+#[test]
+fn global_flags_about_streams_include_the_levels_below() {
+    let none = GlobalPermissions::default();
+    let everything = [
+        "read streams",
+        "create stream",
+        "read stream",
+        "manage stream",
+        "read topics",
+        "create topic",
+        "manage topic",
+        "read topic",
+        "poll",
+        "send",
+    ];
     check(
         globally(GlobalPermissions {
             manage_streams: true,
             ..none
         }),
-        &[
-            "read streams",
-            "create stream",
-            "read stream",
-            "manage stream",
-            "read topics",
-            "create topic",
-            "manage topic",
-            "read topic",
-            "poll",
-            "send",
-        ],
+        &everything,
     );
+    let expected = [
+        "read streams",
+        "read stream",
+        "read topics",
+        "read topic",
+        "poll",
+    ];
     check(
         globally(GlobalPermissions {
             read_streams: true,
             ..none
         }),
-        &[
-            "read streams",
-            "read stream",
-            "read topics",
-            "read topic",
-            "poll",
-        ],
+        &expected,
     );
+}
+
+#[test]
+fn global_flags_about_topics_include_the_levels_below() {
+    let none = GlobalPermissions::default();
+    let expected = [
+        "read topics",
+        "create topic",
+        "manage topic",
+        "read topic",
+        "poll",
+        "send",
+    ];
     check(
         globally(GlobalPermissions {
             manage_topics: true,
             ..none
         }),
-        &[
-            "read topics",
-            "create topic",
-            "manage topic",
-            "read topic",
-            "poll",
-            "send",
-        ],
+        &expected,
     );
+    let expected = ["read topics", "read topic", "poll"];
     check(
         globally(GlobalPermissions {
             read_topics: true,
             ..none
         }),
-        &["read topics", "read topic", "poll"],
+        &expected,
     );
     check(
         globally(GlobalPermissions {

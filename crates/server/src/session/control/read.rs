@@ -13,8 +13,8 @@ use wire::iggy::published::requests::consumer_groups::{
 use wire::iggy::published::requests::streams::GetStreamRequest;
 use wire::iggy::published::requests::topics::{GetTopicRequest, GetTopicsRequest};
 use wire::iggy::published::requests::users::GetUserRequest;
+use wire::iggy::published::responses::consumer_groups::GetConsumerGroupsResponse;
 use wire::iggy::published::responses::consumer_groups::SyncConsumerGroupResponse;
-use wire::iggy::published::responses::consumer_groups::get_consumer_groups::GetConsumerGroupsResponse;
 use wire::iggy::published::responses::personal_access_tokens::GetPersonalAccessTokensResponse;
 use wire::iggy::published::responses::streams::get_stream::GetStreamResponse;
 use wire::iggy::published::responses::streams::get_streams::GetStreamsResponse;

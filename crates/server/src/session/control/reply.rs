@@ -1,8 +1,8 @@
 //! Bodies of replies: what the catalog holds, in the published response types.
 
 use bytes::Bytes;
-use wire::iggy::published::responses::consumer_groups::consumer_group_response::ConsumerGroupResponse;
-use wire::iggy::published::responses::consumer_groups::get_consumer_group::{
+use wire::iggy::published::responses::consumer_groups::ConsumerGroupResponse;
+use wire::iggy::published::responses::consumer_groups::{
     ConsumerGroupDetailsResponse, ConsumerGroupMemberResponse,
 };
 use wire::iggy::published::responses::personal_access_tokens::{
@@ -49,23 +49,13 @@ pub(crate) fn changed(change: &Change, catalog: &Catalog) -> Bytes {
             partitions_count,
             options,
             ..
-        } => {
-            let created_at_us = *created_at_us;
-            let facts = TopicFacts {
-                id: *topic_id,
-                name,
-                created_at_us,
-                partitions_count: *partitions_count,
-                options,
-            };
-            GetTopicResponse {
-                topic: facts.header(Counters::default()),
-                partitions: (0..*partitions_count)
-                    .map(|id| partition_response(id, created_at_us, FRESH))
-                    .collect(),
-            }
-            .to_bytes()
-        }
+        } => created_topic(&TopicFacts {
+            id: *topic_id,
+            name,
+            created_at_us: *created_at_us,
+            partitions_count: *partitions_count,
+            options,
+        }),
         Change::CreateGroup {
             stream_id,
             topic_id,
@@ -86,26 +76,43 @@ pub(crate) fn changed(change: &Change, catalog: &Catalog) -> Bytes {
             }
             .to_bytes()
         }
-        Change::CreateUser {
-            user_id,
-            username,
-            status,
-            permissions,
-            created_at_us,
-            ..
-        } => {
-            let user = UserResponse {
-                id: *user_id,
-                created_at: *created_at_us,
-                status: user_status_code(*status),
-                username: wire_name(username),
-                options: WireOptions::empty(),
-            };
-            let permissions = permissions.as_ref().map(wire_permissions);
-            UserDetailsResponse { user, permissions }.to_bytes()
-        }
+        Change::CreateUser { .. } => created_user(change),
         _ => Bytes::new(),
     }
+}
+
+fn created_topic(topic: &TopicFacts<'_>) -> Bytes {
+    let partitions = 0..topic.partitions_count;
+    GetTopicResponse {
+        topic: topic.header(Counters::default()),
+        partitions: partitions
+            .map(|id| partition_response(id, topic.created_at_us, FRESH))
+            .collect(),
+    }
+    .to_bytes()
+}
+
+fn created_user(change: &Change) -> Bytes {
+    let Change::CreateUser {
+        user_id,
+        username,
+        status,
+        permissions,
+        created_at_us,
+        ..
+    } = change
+    else {
+        return Bytes::new();
+    };
+    let user = UserResponse {
+        id: *user_id,
+        created_at: *created_at_us,
+        status: user_status_code(*status),
+        username: wire_name(username),
+        options: WireOptions::empty(),
+    };
+    let permissions = permissions.as_ref().map(wire_permissions);
+    UserDetailsResponse { user, permissions }.to_bytes()
 }
 
 /// A partition that was just created: empty, with its first segment.

@@ -22,7 +22,7 @@ use wire::iggy::published::requests::users::{
     ChangePasswordRequest, CreateUserRequest, DeleteUserRequest, UpdatePermissionsRequest,
     UpdateUserRequest,
 };
-use wire::iggy::published::responses::consumer_groups::get_consumer_group::ConsumerGroupDetailsResponse;
+use wire::iggy::published::responses::consumer_groups::ConsumerGroupDetailsResponse;
 use wire::iggy::published::responses::personal_access_tokens::RawPersonalAccessTokenResponse;
 use wire::iggy::published::responses::streams::get_stream::GetStreamResponse;
 use wire::iggy::published::responses::topics::get_topic::GetTopicResponse;
