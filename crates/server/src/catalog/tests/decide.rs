@@ -159,6 +159,15 @@ fn what_does_not_exist_is_named_from_the_outside_in() {
             Err(Status::CONSUMER_GROUP_ID_NOT_FOUND)
         );
     }
+}
+
+#[test]
+fn partitions_that_do_not_exist_are_not_found() {
+    let mut world = World::new();
+    world.create_stream("s");
+    world.create_topic("s", "t", 1);
+    let decider = world.decider();
+    let (s, t) = (Identifier::Name("s"), Identifier::Name("t"));
     assert_eq!(
         decider.delete_segments(s, t, 1),
         Err(Status::PARTITION_NOT_FOUND)
