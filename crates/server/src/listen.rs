@@ -6,8 +6,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+/// How long a port that is in use is asked for again. The kernel takes an io_uring apart some
+/// milliseconds after its process was killed, and until then the ring holds the listening sockets.
+const RELEASE_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two tries.
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Binds `count` sockets to one address; port 0 picks a free port for all of them.
 ///
@@ -18,8 +25,7 @@ pub(crate) fn bind(
     count: usize,
     backlog: i32,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let first = socket(address)?;
-    first.bind(&address.into())?;
+    let first = bind_first(address)?;
     first.set_reuse_port(true)?;
     let bound = first
         .local_addr()?
@@ -38,6 +44,22 @@ pub(crate) fn bind(
         listeners.push(TcpListener::from(socket));
     }
     Ok((bound, listeners))
+}
+
+fn bind_first(address: SocketAddr) -> io::Result<Socket> {
+    let deadline = Instant::now() + RELEASE_PATIENCE;
+    loop {
+        let socket = socket(address)?;
+        match socket.bind(&address.into()) {
+            Ok(()) => return Ok(socket),
+            Err(error)
+                if error.kind() != io::ErrorKind::AddrInUse || Instant::now() >= deadline =>
+            {
+                return Err(error);
+            }
+            Err(_) => std::thread::sleep(RELEASE_PAUSE),
+        }
+    }
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {

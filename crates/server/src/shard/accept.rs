@@ -51,9 +51,16 @@ pub(crate) fn listen(
 
 async fn accept_until_drain(shard: &Rc<Shard>, listener: TcpListener, port: Port) {
     loop {
+        let mut accepting = std::pin::pin!(listener.accept().fuse());
         let accepted = futures_util::select_biased! {
-            () = shard.drain_begun().fuse() => return,
-            accepted = listener.accept().fuse() => accepted,
+            () = shard.drain_begun().fuse() => {
+                // The kernel holds the socket as long as the accept: the port would stay taken
+                // for a moment after the process has ended.
+                stop_listening(&listener);
+                let _ = accepting.await;
+                return;
+            }
+            accepted = accepting.as_mut() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => serve(shard, stream, peer, port),
@@ -64,6 +71,12 @@ async fn accept_until_drain(shard: &Rc<Shard>, listener: TcpListener, port: Port
             }
         }
     }
+}
+
+/// Frees the port and ends an accept that waits; what was in the backlog is refused.
+fn stop_listening(listener: &TcpListener) {
+    // Fails only where it is not listening, which is what is wanted.
+    let _ = socket2::SockRef::from(listener).shutdown(std::net::Shutdown::Both);
 }
 
 /// Errors of a connection that was reset before it was accepted say nothing about the listener.
