@@ -43,6 +43,8 @@ pub enum ProtocolError {
     TooManyFragments,
     /// More pings than `Limits::pongs_pending_max` wait for an answer that the peer does not read.
     TooManyPings,
+    /// A compressed message is not a deflate stream, or was cut short (RFC 7692 §7.2.2).
+    InvalidDeflate,
     /// The byte stream ended before the closing handshake did (RFC 6455 §7.1.5).
     UnexpectedEnd,
     /// The peer was silent for `Limits::idle_timeout_ms`.
@@ -67,7 +69,7 @@ impl From<ProtocolError> for CloseCode {
             | E::ExpectedContinuation
             | E::ClosePayloadTooShort
             | E::InvalidCloseCode => Self::PROTOCOL_ERROR,
-            E::InvalidUtf8 | E::InvalidCloseReason => Self::INVALID_PAYLOAD,
+            E::InvalidUtf8 | E::InvalidCloseReason | E::InvalidDeflate => Self::INVALID_PAYLOAD,
             E::FrameTooBig | E::MessageTooBig => Self::MESSAGE_TOO_BIG,
             E::TooManyFragments | E::TooManyPings => Self::POLICY_VIOLATION,
             E::IdleTimeout => Self::GOING_AWAY,
@@ -99,6 +101,7 @@ impl ProtocolError {
             Self::MessageTooBig => "a message is larger than the limit",
             Self::TooManyFragments => "a message has more fragments than the limit",
             Self::TooManyPings => "more pings are unanswered than the limit",
+            Self::InvalidDeflate => "a compressed message does not inflate",
             Self::UnexpectedEnd => "the peer disconnected without a closing handshake",
             Self::IdleTimeout => "the peer was silent for too long",
             Self::CloseTimeout => "the peer did not finish the closing handshake in time",

@@ -30,6 +30,8 @@ extern crate alloc;
 
 mod close_code;
 mod connection;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod error;
 pub mod frame;
 pub mod handshake;

@@ -103,5 +103,20 @@ pub(crate) const ASSEMBLY_BYTES_MIN: usize = 4096;
 /// straight into the message: below that a pooled chunk and a copy are cheaper.
 pub(crate) const DIRECT_RECEIVE_BYTES_MIN: usize = 16 << 10;
 
+/// Bytes of a compressed message that are kept until an inflater is taken for them: a peer
+/// that sends a single byte does not cost the memory of an inflater.
+#[cfg(feature = "deflate")]
+pub(crate) const COMPRESSED_STAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Least and most output of one step of inflating; the message limit is checked after each.
+#[cfg(feature = "deflate")]
+pub(crate) const INFLATE_STEP_BYTES_MIN: usize = 512;
+#[cfg(feature = "deflate")]
+pub(crate) const INFLATE_STEP_BYTES_MAX: usize = 64 << 10;
+
+/// Most deflate streams that one message may begin after its first: each costs a reset.
+#[cfg(feature = "deflate")]
+pub(crate) const DEFLATE_STREAMS_MAX: u32 = 64;
+
 /// First capacity of the buffer in which small outgoing frames are put together.
 pub(crate) const COALESCE_CAPACITY_MIN: usize = 256;

@@ -66,7 +66,7 @@ impl Connection {
     pub fn handle_eof(&mut self) -> Option<Event> {
         let over = self.closing.receive_is_over();
         self.closing.end_of_stream = true;
-        self.receiver.release();
+        self.release_receiver();
         if over {
             return None;
         }
@@ -159,7 +159,7 @@ impl Connection {
             let code = CloseCode::from(error);
             self.queue_close(code.is_sendable().then_some((code, "")));
         }
-        self.receiver.release();
+        self.release_receiver();
         self.closing.failure = Some(error);
         Event::Failed(error)
     }
@@ -167,7 +167,7 @@ impl Connection {
     /// The peer's Close frame arrived: reply unless ours went first (RFC 6455 §5.5.1).
     pub(super) fn receive_close(&mut self, frame: Option<CloseFrame>) -> Event {
         self.closing.received = true;
-        self.receiver.release();
+        self.release_receiver();
         if !self.closing.sent {
             // The reply echoes the code; the reason is not repeated.
             self.queue_close(frame.as_ref().map(|frame| (frame.code, "")));
@@ -196,7 +196,7 @@ impl Connection {
         if self.closing.received || self.closing.failure.is_some() {
             return None;
         }
-        self.receiver.release();
+        self.release_receiver();
         self.closing.failure = Some(ProtocolError::CloseTimeout);
         Some(Event::Failed(ProtocolError::CloseTimeout))
     }

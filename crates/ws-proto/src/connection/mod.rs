@@ -28,7 +28,7 @@ pub enum PongOverflow {
 }
 
 /// Options of one connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Bounds of everything.
@@ -37,6 +37,9 @@ pub struct Config {
     pub automatic_pong: bool,
     /// What happens when automatic pongs pile up. Default: coalesce.
     pub pong_overflow: PongOverflow,
+    /// Compression as the handshake negotiated it. Default: none.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<crate::deflate::Session>,
 }
 
 impl Config {
@@ -47,6 +50,8 @@ impl Config {
             limits,
             automatic_pong: true,
             pong_overflow: PongOverflow::Coalesce,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 }
@@ -72,6 +77,8 @@ pub struct Connection {
     sender: send::Sender,
     closing: close::Closing,
     timers: close::Timers,
+    #[cfg(feature = "deflate")]
+    codec: crate::deflate::Codec,
 }
 
 impl Connection {
@@ -96,6 +103,8 @@ impl Connection {
             sender: send::Sender::default(),
             closing: close::Closing::default(),
             timers: close::Timers::default(),
+            #[cfg(feature = "deflate")]
+            codec: crate::deflate::Codec::default(),
         }
     }
 
@@ -103,6 +112,21 @@ impl Connection {
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
+    }
+
+    /// Gives back what receiving holds; nothing more is read.
+    fn release_receiver(&mut self) {
+        self.receiver.release();
+        #[cfg(feature = "deflate")]
+        self.codec.release();
+    }
+
+    /// Whether RSV1 has a meaning on this connection (RFC 7692 §6).
+    const fn is_deflate_negotiated(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.config.deflate.is_some();
+        #[cfg(not(feature = "deflate"))]
+        false
     }
 
     /// The options it was made with.

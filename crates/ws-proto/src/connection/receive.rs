@@ -31,6 +31,9 @@ pub(super) struct Receiver {
     /// The payload of a control frame that a chunk cut.
     control: BytesMut,
     utf8: utf8::Validator,
+    /// The start of a compressed message, until it is worth an inflater.
+    #[cfg(feature = "deflate")]
+    staged: BytesMut,
     /// Length and limit of the assembly buffer while the driver has it.
     lent: Option<(usize, usize)>,
 }
@@ -52,6 +55,8 @@ struct OpenMessage {
     fragments: u32,
     /// Payload bytes that its frames so far announced.
     announced_bytes: u64,
+    /// RSV1 of its first frame: the payload inflates to the message (RFC 7692 §6).
+    compressed: bool,
 }
 
 impl Receiver {
@@ -62,6 +67,10 @@ impl Receiver {
         self.header_bytes = 0;
         self.assembly = BytesMut::new();
         self.control = BytesMut::new();
+        #[cfg(feature = "deflate")]
+        {
+            self.staged = BytesMut::new();
+        }
     }
 }
 
@@ -116,7 +125,8 @@ impl Connection {
         let frame = receiver.frame.filter(|frame| !frame.opcode.is_control())?;
         let missing = usize::try_from(frame.missing_bytes).unwrap_or(usize::MAX);
         let received = receiver.assembly.len();
-        if received < DIRECT_RECEIVE_BYTES_MIN || missing < DIRECT_RECEIVE_BYTES_MIN {
+        let compressed = receiver.message.is_some_and(|message| message.compressed);
+        if compressed || received.min(missing) < DIRECT_RECEIVE_BYTES_MIN {
             return None;
         }
         let mut bytes = core::mem::take(&mut receiver.assembly);
@@ -193,7 +203,7 @@ impl Connection {
     ) -> Result<Option<Header>, ProtocolError> {
         let expect = Expectation {
             receiver: self.role,
-            rsv1_negotiated: false,
+            rsv1_negotiated: self.is_deflate_negotiated(),
             message_open: self.receiver.message.is_some(),
             frame_bytes_max: self.config.limits.frame_bytes_max,
         };
@@ -251,6 +261,7 @@ impl Connection {
                     kind,
                     fragments,
                     announced_bytes,
+                    compressed: header.rsv1,
                 });
             }
         }
@@ -267,8 +278,8 @@ impl Connection {
         if header.opcode.is_control() {
             return self.control_frame(header.opcode, payload, Payload::Chunk(range));
         }
-        let single = header.fin && header.opcode != OpCode::Continuation;
-        if single && let Some(message) = self.receiver.message.take() {
+        let plain = header.fin && header.opcode != OpCode::Continuation && !header.rsv1;
+        if plain && let Some(message) = self.receiver.message.take() {
             if message.kind == MessageKind::Text && !utf8::is_valid(payload) {
                 return Err(ProtocolError::InvalidUtf8);
             }
@@ -277,8 +288,7 @@ impl Connection {
                 payload: Payload::Chunk(range),
             }));
         }
-        self.check_text(payload)?;
-        self.receiver.append(payload, 0);
+        self.take_piece(payload, 0, header.fin)?;
         Ok(match self.end_of_piece(header.fin)? {
             Some(event) => Step::Event(event),
             None => Step::Continue,
@@ -316,13 +326,75 @@ impl Connection {
             let shared = payload.clone();
             return self.control_frame(frame.opcode, &shared, Payload::Owned(payload));
         }
-        self.check_text(piece)?;
-        self.receiver.append(piece, still_missing);
+        let last = frame.fin && still_open.is_none();
+        self.take_piece(piece, still_missing, last)?;
         Ok(match self.end_of_piece(frame.fin)? {
             Some(event) => Step::Event(event),
             None if still_open.is_some() => Step::Exhausted,
             None => Step::Continue,
         })
+    }
+
+    /// Takes the next bytes of the open message. `last`: the message ends with them.
+    fn take_piece(
+        &mut self,
+        piece: &[u8],
+        still_missing_bytes: u64,
+        last: bool,
+    ) -> Result<(), ProtocolError> {
+        #[cfg(feature = "deflate")]
+        if self
+            .receiver
+            .message
+            .is_some_and(|message| message.compressed)
+        {
+            return self.take_compressed(piece, last);
+        }
+        let _ = last;
+        self.check_text(piece)?;
+        self.receiver.append(piece, still_missing_bytes);
+        Ok(())
+    }
+
+    /// Inflates the next bytes of a compressed message, or keeps them while they are few.
+    #[cfg(feature = "deflate")]
+    fn take_compressed(&mut self, piece: &[u8], last: bool) -> Result<(), ProtocolError> {
+        let Some(session) = self.config.deflate else {
+            return Err(ProtocolError::ReservedBits);
+        };
+        let bytes_max = self.config.limits.message_bytes_max;
+        let receiver = &mut self.receiver;
+        let staged_bytes = receiver.staged.len() + piece.len();
+        let few = staged_bytes <= crate::limits::COMPRESSED_STAGE_BYTES_MAX;
+        if few && !last && !self.codec.has_inflater() {
+            receiver.staged.extend_from_slice(piece);
+            return Ok(());
+        }
+        let staged = core::mem::take(&mut receiver.staged);
+        let start = receiver.assembly.len();
+        let target = &mut receiver.assembly;
+        let inflater = self.codec.inflater(&session);
+        let inflation = inflater
+            .push(&staged, target, bytes_max)
+            .and_then(|()| inflater.push(piece, target, bytes_max))
+            .and_then(|()| match last {
+                true => inflater.end_message(target, bytes_max),
+                false => Ok(()),
+            });
+        if last {
+            self.codec.end_inflating(&session, self.role.peer());
+        }
+        // What came before the end or the error is text already: judged first, so that the
+        // verdict does not depend on the cuts.
+        let text = self
+            .receiver
+            .message
+            .is_some_and(|message| message.kind == MessageKind::Text);
+        let inflated = self.receiver.assembly.get(start..).unwrap_or_default();
+        if text && self.receiver.utf8.push(inflated).is_err() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        inflation
     }
 
     /// Checks a piece of text; other messages pass.

@@ -89,12 +89,27 @@ impl Connection {
     /// [`has_room_for`](Self::has_room_for) is false. Nothing is queued then.
     pub fn send(&mut self, kind: MessageKind, payload: Bytes) -> Result<(), SendError> {
         self.admit(payload.len())?;
-        let frame_max = self.config.limits.send_frame_bytes_max.max(1);
-        if payload.len() <= frame_max {
-            self.queue_payload(kind.into(), true, payload);
+        #[cfg(feature = "deflate")]
+        if let Some(compressed) = self.compress(core::slice::from_ref(&payload)) {
+            self.queue_message(kind, true, compressed);
             return Ok(());
         }
-        self.queue_fragments(kind, alloc::vec![payload]);
+        self.queue_message(kind, false, payload);
+        Ok(())
+    }
+
+    /// Queues a message that is not compressed even if that was negotiated: for payloads that
+    /// do not shrink, and for secrets that stand beside text of a stranger's choice.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_uncompressed(
+        &mut self,
+        kind: MessageKind,
+        payload: Bytes,
+    ) -> Result<(), SendError> {
+        self.admit(payload.len())?;
+        self.queue_message(kind, false, payload);
         Ok(())
     }
 
@@ -103,12 +118,12 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_copied(&mut self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
-        self.admit(payload.len())?;
-        if payload.len() <= self.config.limits.send_frame_bytes_max.max(1) {
-            self.queue_copied(kind.into(), true, payload);
-        } else {
-            self.queue_fragments(kind, alloc::vec![Bytes::copy_from_slice(payload)]);
+        let several_frames = payload.len() > self.config.limits.send_frame_bytes_max.max(1);
+        if several_frames || self.is_worth_compressing(payload.len()) {
+            return self.send(kind, Bytes::copy_from_slice(payload));
         }
+        self.admit(payload.len())?;
+        self.queue_copied(Start::whole(kind.into()), payload);
         Ok(())
     }
 
@@ -119,7 +134,12 @@ impl Connection {
     pub fn send_parts(&mut self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), SendError> {
         let payload_bytes = parts.iter().map(Bytes::len).sum();
         self.admit(payload_bytes)?;
-        self.queue_fragments(kind, parts);
+        #[cfg(feature = "deflate")]
+        if let Some(compressed) = self.compress(&parts) {
+            self.queue_message(kind, true, compressed);
+            return Ok(());
+        }
+        self.queue_fragments(kind, false, parts);
         Ok(())
     }
 
@@ -201,6 +221,23 @@ impl Connection {
 }
 
 impl Connection {
+    /// The message compressed, unless it goes out as it is.
+    #[cfg(feature = "deflate")]
+    fn compress(&mut self, parts: &[Bytes]) -> Option<Bytes> {
+        let session = self.config.deflate?;
+        let compressed = self.codec.compress(&session, self.role, parts)?;
+        Some(compressed.freeze())
+    }
+
+    const fn is_worth_compressing(&self, payload_bytes: usize) -> bool {
+        #[cfg(feature = "deflate")]
+        if let Some(session) = &self.config.deflate {
+            return session.is_worth(payload_bytes);
+        }
+        let _ = payload_bytes;
+        false
+    }
+
     fn admit(&self, payload_bytes: usize) -> Result<(), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
@@ -266,14 +303,27 @@ impl Connection {
     }
 
     pub(super) fn queue_control(&mut self, opcode: OpCode, payload: &[u8]) {
-        self.queue_copied(opcode, true, payload);
+        self.queue_copied(Start::whole(opcode), payload);
+    }
+
+    /// Queues a message in as many frames as it needs.
+    fn queue_message(&mut self, kind: MessageKind, rsv1: bool, payload: Bytes) {
+        if payload.len() <= self.config.limits.send_frame_bytes_max.max(1) {
+            let start = Start {
+                rsv1,
+                ..Start::whole(kind.into())
+            };
+            self.queue_payload(start, payload);
+        } else {
+            self.queue_fragments(kind, rsv1, alloc::vec![payload]);
+        }
     }
 
     /// Writes header and masked payload behind each other into the open buffer.
-    fn queue_copied(&mut self, opcode: OpCode, fin: bool, payload: &[u8]) {
+    fn queue_copied(&mut self, start: Start, payload: &[u8]) {
         let key = self.masking_key.map(|source| source());
         let open = self.sender.open_with_room(HEADER_BYTES_MAX + payload.len());
-        put_header(open, opcode, fin, payload.len(), key);
+        put_header(open, start, payload.len(), key);
         match key {
             None => open.put_slice(payload),
             Some(key) => mask::copy_masked(payload, open, key),
@@ -281,13 +331,13 @@ impl Connection {
     }
 
     /// Queues one frame, without copying a large payload where the role allows it.
-    fn queue_payload(&mut self, opcode: OpCode, fin: bool, payload: Bytes) {
+    fn queue_payload(&mut self, start: Start, payload: Bytes) {
         if payload.len() <= self.config.limits.coalesce_bytes_max {
-            return self.queue_copied(opcode, fin, &payload);
+            return self.queue_copied(start, &payload);
         }
         let Some(source) = self.masking_key else {
             let open = self.sender.open_with_room(HEADER_BYTES_MAX);
-            put_header(open, opcode, fin, payload.len(), None);
+            put_header(open, start, payload.len(), None);
             return self.sender.seal(payload);
         };
         match payload.try_into_mut() {
@@ -295,26 +345,30 @@ impl Connection {
                 let key = source();
                 mask::apply(&mut owned, key);
                 let open = self.sender.open_with_room(HEADER_BYTES_MAX);
-                put_header(open, opcode, fin, owned.len(), Some(key));
+                put_header(open, start, owned.len(), Some(key));
                 self.sender.seal(owned.freeze());
             }
-            Err(shared) => self.queue_copied(opcode, fin, &shared),
+            Err(shared) => self.queue_copied(start, &shared),
         }
     }
 
     /// Queues one message of several parts as frames of at most `send_frame_bytes_max`.
-    fn queue_fragments(&mut self, kind: MessageKind, parts: Vec<Bytes>) {
+    fn queue_fragments(&mut self, kind: MessageKind, rsv1: bool, parts: Vec<Bytes>) {
         let frame_max = self.config.limits.send_frame_bytes_max.max(1);
         let mut left: usize = parts.iter().map(Bytes::len).sum();
         let mut parts = parts.into_iter().filter(|part| !part.is_empty());
         let mut part = Bytes::new();
-        let mut opcode = OpCode::from(kind);
+        let mut start = Start {
+            rsv1,
+            ..Start::whole(kind.into())
+        };
         loop {
             let frame_bytes = left.min(frame_max);
             left -= frame_bytes;
             let key = self.masking_key.map(|source| source());
             let open = self.sender.open_with_room(HEADER_BYTES_MAX);
-            put_header(open, opcode, left == 0, frame_bytes, key);
+            start.fin = left == 0;
+            put_header(open, start, frame_bytes, key);
             let mut sent = 0;
             while sent < frame_bytes {
                 if part.is_empty() {
@@ -329,7 +383,8 @@ impl Connection {
             if left == 0 {
                 return;
             }
-            opcode = OpCode::Continuation;
+            // RFC 7692 §6.1: only the first frame of a message carries RSV1.
+            start = Start::whole(OpCode::Continuation);
         }
     }
 
@@ -377,17 +432,35 @@ impl Sender {
     }
 }
 
-fn put_header(
-    target: &mut BytesMut,
+/// The first byte of a frame.
+#[derive(Debug, Clone, Copy)]
+struct Start {
     opcode: OpCode,
     fin: bool,
+    rsv1: bool,
+}
+
+impl Start {
+    /// Of a frame that is a whole message.
+    const fn whole(opcode: OpCode) -> Self {
+        Self {
+            opcode,
+            fin: true,
+            rsv1: false,
+        }
+    }
+}
+
+fn put_header(
+    target: &mut BytesMut,
+    start: Start,
     payload_bytes: usize,
     masking_key: Option<[u8; 4]>,
 ) {
     let header = frame::Header {
-        fin,
-        rsv1: false,
-        opcode,
+        fin: start.fin,
+        rsv1: start.rsv1,
+        opcode: start.opcode,
         payload_bytes: payload_bytes as u64,
         masking_key,
     };

@@ -4,6 +4,8 @@
 //! each byte is looked at once. Bytes behind the head belong to the WebSocket (or to whoever
 //! serves the request that was no upgrade) and stay in that buffer.
 
+#[cfg_attr(not(feature = "deflate"), allow(dead_code))]
+pub(crate) mod extension;
 mod head;
 mod key;
 mod refusal;

@@ -10,7 +10,7 @@ use core::ops::Range;
 use bytes::Bytes;
 
 use super::head::{self, HeadScanner, HeadStatus, Headers, bytes_at, range_in, split_list, str_at};
-use super::{ExtraHeaders, HandshakeLimits, Refusal, key};
+use super::{ExtraHeaders, HandshakeLimits, Refusal, extension, key};
 
 /// Which origins may open a WebSocket. Browsers send one, other clients mostly none; without
 /// an `Origin` header every policy lets the request pass (RFC 6455 §10.2).
@@ -37,6 +37,9 @@ pub struct ServerOptions {
     pub subprotocols: Vec<String>,
     /// Further headers of the response.
     pub headers: ExtraHeaders,
+    /// Whether and how messages may be compressed. Default: not at all.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<crate::deflate::Options>,
 }
 
 /// Reads one request head.
@@ -152,13 +155,16 @@ pub struct UpgradeRequest {
 }
 
 /// The server's consent: write `response`, then the stream is a WebSocket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Accepted {
     /// The response head.
     pub response: Bytes,
     /// The subprotocol that was chosen.
     pub subprotocol: Option<String>,
+    /// For [`Config::deflate`](crate::Config::deflate): messages may be compressed.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<crate::deflate::Session>,
 }
 
 impl UpgradeRequest {
@@ -198,16 +204,38 @@ impl UpgradeRequest {
             .as_ref()
             .map(|chosen| format!("Sec-WebSocket-Protocol: {chosen}\r\n"))
             .unwrap_or_default();
+        #[cfg(feature = "deflate")]
+        let deflate = self.choose_deflate(options);
+        #[cfg(feature = "deflate")]
+        let extension_line = deflate
+            .as_ref()
+            .map(|(_, response)| format!("Sec-WebSocket-Extensions: {response}\r\n"))
+            .unwrap_or_default();
+        #[cfg(not(feature = "deflate"))]
+        let extension_line = "";
         let response = Bytes::from(format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{subprotocol_line}{}\r\n",
+             Sec-WebSocket-Accept: {}\r\n{subprotocol_line}{extension_line}{}\r\n",
             self.accept,
             options.headers.as_str(),
         ));
         Ok(Accepted {
             response,
             subprotocol,
+            #[cfg(feature = "deflate")]
+            deflate: deflate.map(|(session, _)| session),
         })
+    }
+
+    #[cfg(feature = "deflate")]
+    fn choose_deflate(&self, options: &ServerOptions) -> Option<(crate::deflate::Session, String)> {
+        let options = options.deflate.as_ref()?;
+        let values = self.request.headers.all("sec-websocket-extensions");
+        // The grammar was checked when the request was judged.
+        let offers = extension::parse(values).ok()?;
+        let chosen = crate::deflate::choose(&offers, options)?;
+        let session = crate::deflate::Session::new(chosen.parameters, options);
+        Some((session, chosen.response))
     }
 
     fn is_origin_allowed(&self, policy: &OriginPolicy) -> bool {
@@ -351,6 +379,11 @@ fn check_upgrade(request: &Request, has_body: bool) -> Result<&[u8], Refusal> {
         return Err(Refusal::BadRequest("the request target is malformed"));
     }
     check_subprotocols(headers)?;
+    if extension::parse(headers.all("sec-websocket-extensions")).is_err() {
+        return Err(Refusal::BadRequest(
+            "the sec-websocket-extensions is malformed",
+        ));
+    }
     match headers.single("sec-websocket-key") {
         Ok(Some(key)) if key::is_valid(key) => Ok(key),
         Ok(None) => Err(Refusal::BadRequest("the sec-websocket-key is missing")),

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::head::{self, HeadScanner, HeadStatus, Headers, split_list};
-use super::{ExtraHeaders, HandshakeError, HandshakeLimits, key};
+use super::head::{self, HeadScanner, HeadStatus, Headers};
+use super::{ExtraHeaders, HandshakeError, HandshakeLimits, extension, key};
 
 /// What a client asks for.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,9 @@ pub struct ClientOptions {
     pub headers: ExtraHeaders,
     /// Bounds of the response head.
     pub limits: HandshakeLimits,
+    /// Whether and how to offer compression. Default: not at all.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<crate::deflate::Options>,
 }
 
 impl ClientOptions {
@@ -59,13 +62,16 @@ pub enum ClientVerdict {
 }
 
 /// The server's consent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClientAccepted {
     /// The response, for its headers and the length of its head.
     pub response: Response,
     /// The subprotocol that the server chose.
     pub subprotocol: Option<String>,
+    /// For [`Config::deflate`](crate::Config::deflate): messages may be compressed.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<crate::deflate::Session>,
 }
 
 /// A complete response head.
@@ -140,9 +146,21 @@ impl ClientHandshake {
                 options.subprotocols.join(", ")
             )
         };
+        #[cfg(feature = "deflate")]
+        let extension_line = options
+            .deflate
+            .as_ref()
+            .map(|options| {
+                let offer = crate::deflate::offer(options);
+                format!("Sec-WebSocket-Extensions: {offer}\r\n")
+            })
+            .unwrap_or_default();
+        #[cfg(not(feature = "deflate"))]
+        let extension_line = "";
         Bytes::from(format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n{subprotocol_line}{}\r\n",
+             Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n\
+             {subprotocol_line}{extension_line}{}\r\n",
             options.target,
             options.host,
             self.key,
@@ -167,16 +185,26 @@ impl ClientHandshake {
         if response.status != 101 {
             return Ok(ClientVerdict::Refused(Box::new(response)));
         }
-        let subprotocol = self.check(&response)?;
+        self.check_upgrade(&response.headers)?;
+        let extensions = extension::parse(response.headers.all("sec-websocket-extensions"))
+            .map_err(|_| HandshakeError::UnexpectedExtension)?;
+        #[cfg(feature = "deflate")]
+        let deflate = self.check_deflate(&extensions)?;
+        #[cfg(not(feature = "deflate"))]
+        if !extensions.is_empty() {
+            return Err(HandshakeError::UnexpectedExtension);
+        }
+        let subprotocol = self.check_subprotocol(&response.headers)?;
         Ok(ClientVerdict::Accepted(Box::new(ClientAccepted {
-            response,
             subprotocol,
+            #[cfg(feature = "deflate")]
+            deflate,
+            response,
         })))
     }
 
-    /// The rules of RFC 6455 §4.1 for a 101. Returns the chosen subprotocol.
-    fn check(&self, response: &Response) -> Result<Option<String>, HandshakeError> {
-        let headers = &response.headers;
+    /// The rules of RFC 6455 §4.1 for the upgrade itself.
+    fn check_upgrade(&self, headers: &Headers) -> Result<(), HandshakeError> {
         let upgraded = headers
             .single("upgrade")
             .ok()
@@ -187,13 +215,29 @@ impl ClientHandshake {
         }
         let expected = key::accept_value(self.key.as_bytes());
         match headers.single("sec-websocket-accept") {
-            Ok(Some(value)) if value == expected.as_bytes() => {}
-            _ => return Err(HandshakeError::WrongAccept),
+            Ok(Some(value)) if value == expected.as_bytes() => Ok(()),
+            _ => Err(HandshakeError::WrongAccept),
         }
-        let mut extensions = headers.all("sec-websocket-extensions").flat_map(split_list);
-        if extensions.next().is_some() {
-            return Err(HandshakeError::UnexpectedExtension);
-        }
+    }
+
+    #[cfg(feature = "deflate")]
+    fn check_deflate(
+        &self,
+        extensions: &[extension::Extension<'_>],
+    ) -> Result<Option<crate::deflate::Session>, HandshakeError> {
+        let Some(options) = &self.options.deflate else {
+            return match extensions {
+                [] => Ok(None),
+                _ => Err(HandshakeError::UnexpectedExtension),
+            };
+        };
+        let parameters = crate::deflate::check_response(extensions, options)
+            .ok_or(HandshakeError::UnexpectedExtension)?;
+        Ok(parameters.map(|parameters| crate::deflate::Session::new(parameters, options)))
+    }
+
+    /// The chosen subprotocol must be one that was offered (RFC 6455 §4.1).
+    fn check_subprotocol(&self, headers: &Headers) -> Result<Option<String>, HandshakeError> {
         let chosen = headers
             .single("sec-websocket-protocol")
             .map_err(|_| HandshakeError::UnexpectedSubprotocol)?;

@@ -127,6 +127,55 @@ fn receive_in_pieces(role: Role, data: &[u8], piece_bytes: usize) -> (Vec<Seen>,
     (seen, drain(&mut connection))
 }
 
+/// Compressed bytes lead to the same events however they are cut, stay within the message
+/// limit, and what this crate compresses inflates to what it was. The first byte chooses the
+/// parameters.
+#[cfg(feature = "deflate")]
+pub fn fuzz_deflate(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else {
+        return;
+    };
+    let parameters = crate::deflate::Parameters {
+        server_no_context_takeover: first & 1 == 0,
+        client_no_context_takeover: first & 2 == 0,
+        server_max_window_bits: 8 + (first >> 2 & 7),
+        client_max_window_bits: 8 + (first >> 5),
+    };
+    let mut options = crate::deflate::Options::DEFAULT;
+    options.compress_bytes_min = 1;
+    let mut config = Config::new(small_limits());
+    config.deflate = Some(crate::deflate::Session::new(parameters, &options));
+    let inflate = |frames: &[Vec<u8>], piece_bytes: usize| {
+        let mut server = Connection::server(config.clone());
+        let wire = frames.concat();
+        let mut seen = Vec::new();
+        for piece in wire.chunks(piece_bytes) {
+            seen.extend(feed(&mut server, piece));
+        }
+        seen
+    };
+    let hostile = [
+        super::client_frame(0xC1, data),
+        super::client_frame(0xC2, data),
+    ];
+    let whole = inflate(&hostile, usize::MAX);
+    for piece_bytes in [1, 3, 50] {
+        assert_eq!(
+            inflate(&hostile, piece_bytes),
+            whole,
+            "pieces of {piece_bytes}"
+        );
+    }
+    config.limits = Limits::DEFAULT;
+    let mut sender = Connection::server(config.clone());
+    let mut receiver = Connection::client(config, test_masking_key);
+    for part in [data, &data[data.len() / 3..], data] {
+        sender.send_copied(MessageKind::Binary, part).unwrap();
+        let seen = feed(&mut receiver, &drain(&mut sender));
+        assert_eq!(seen, [Seen::Binary(part.to_vec())]);
+    }
+}
+
 /// Any sequence of calls keeps the promises: no panic, nothing sent behind a Close frame, the
 /// queue within its limit, and what one end sends the other end understands.
 pub fn fuzz_connection(data: &[u8]) {
