@@ -212,7 +212,12 @@ fn build_io_uring(options: &RuntimeOptions) -> io::Result<Runtime> {
     let mut plain = proactor(options, DriverType::IoUring);
     plain.cqsize(options.completion_entries);
     let mut deferred = plain.clone();
-    deferred.single_issuer(true).defer_taskrun(true);
+    // Without the flag a runtime that always has a task to run never asks the kernel for the
+    // completions that it defers, and no operation would ever complete.
+    deferred
+        .single_issuer(true)
+        .defer_taskrun(true)
+        .taskrun_flag(true);
     match RuntimeBuilder::new().with_proactor(deferred).build() {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
             tracing::debug!("the kernel has no deferred task run, using plain io_uring");

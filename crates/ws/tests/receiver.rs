@@ -68,6 +68,24 @@ fn a_dropped_future_loses_nothing() {
     });
 }
 
+/// A runtime that is never idle must still see completions. It did not with deferred task work:
+/// the kernel ran it only when asked to wait, and a busy runtime never waits.
+#[test]
+fn a_busy_runtime_still_receives() {
+    on_each_driver(|_| async {
+        let (mut receiver, mut client) = pair();
+        let writer = std::thread::spawn(move || client.write_all(b"hello").expect("write"));
+        let received = loop {
+            match poll_at_most(1, receiver.recv()).await {
+                None => turn().await,
+                Some(received) => break chunk(received.expect("receive")),
+            }
+        };
+        assert_eq!(&received[..], b"hello");
+        writer.join().expect("writer");
+    });
+}
+
 #[test]
 fn bytes_are_received_behind_the_end_of_a_buffer_and_not_beyond_the_limit() {
     on_each_driver(|_| async {

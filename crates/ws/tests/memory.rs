@@ -1,0 +1,87 @@
+//! Heap of a connection that waits. A binary of its own, because it counts every allocation.
+#![allow(unsafe_code, reason = "counting allocations needs an allocator")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+
+use support::{on_each_driver, turn};
+use ws::WebSocket;
+
+/// The documented bound: heap bytes of the library for one idle connection.
+const IDLE_CONNECTION_BYTES_MAX: isize = 2048;
+
+struct Counting;
+
+static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
+
+// SAFETY: every call is handed to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE_BYTES.fetch_add(layout.size() as isize, Relaxed);
+        // SAFETY: the caller keeps the contract of this function, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size() as isize, Relaxed);
+        // SAFETY: the caller keeps the contract of this function, which is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+async fn pairs(count: usize) -> Vec<(WebSocket, WebSocket)> {
+    let (listener, url) = support::listen().await;
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let accept = async {
+            let (stream, _) = listener.accept().await.expect("accept");
+            ws::accept(stream).await.expect("handshake")
+        };
+        let (server, client) = futures_util::join!(accept, ws::connect(&url));
+        pairs.push((server, client.expect("connect")));
+    }
+    pairs
+}
+
+/// Exchanges a message each way and leaves every connection waiting in `recv`.
+async fn exchange_and_wait(pairs: &mut [(WebSocket, WebSocket)]) {
+    for (server, client) in &mut *pairs {
+        client.send("x".repeat(300)).await.expect("send");
+        let message = server.recv().await.expect("message");
+        server.send(message).await.expect("send");
+        client.recv().await.expect("echo");
+    }
+    for (server, client) in &mut *pairs {
+        assert!(support::poll_at_most(1, server.recv()).await.is_none());
+        assert!(support::poll_at_most(1, client.recv()).await.is_none());
+    }
+    for _ in 0..10 {
+        turn().await;
+    }
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    const COUNT: usize = 100;
+    on_each_driver(|kind| async move {
+        // The first connections fill what a thread keeps for all: pool, buffers, keys.
+        let mut first = pairs(40).await;
+        exchange_and_wait(&mut first).await;
+        let before = LIVE_BYTES.load(Relaxed);
+        let mut measured = pairs(COUNT).await;
+        exchange_and_wait(&mut measured).await;
+        let handles = COUNT * std::mem::size_of::<(WebSocket, WebSocket)>();
+        let bytes = LIVE_BYTES.load(Relaxed) - before - handles as isize;
+        let each = bytes / (2 * COUNT as isize);
+        println!("{kind}: {each} bytes of heap per idle connection");
+        assert!(
+            each <= IDLE_CONNECTION_BYTES_MAX,
+            "{kind}: {each} bytes per idle connection"
+        );
+    });
+}
