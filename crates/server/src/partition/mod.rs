@@ -327,6 +327,10 @@ impl Partition {
         offset: u64,
         durable: bool,
     ) -> Result<(), Status> {
+        // Nobody can have consumed what is not there, and `Next` would skip what comes.
+        if offset >= self.log.next_offset() {
+            return Err(Status::INVALID_OFFSET);
+        }
         if !durable {
             return self.auto_commit(consumer, offset);
         }

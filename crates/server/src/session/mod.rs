@@ -207,7 +207,10 @@ impl Session {
             }
             Err(error) => {
                 tracing::debug!(connection = self.number, %error, "not the protocol");
-                Next::End(Some(Ending::ProtocolError))
+                Next::End(Some(match error {
+                    TransportError::NotBinary => Ending::NotBinary,
+                    _ => Ending::ProtocolError,
+                }))
             }
         }
     }

@@ -55,6 +55,8 @@ pub(crate) enum Ending {
     GoingAway,
     /// The peer did not follow the protocol.
     ProtocolError,
+    /// The peer sent text, which carries no frames.
+    NotBinary,
 }
 
 impl Transport {

@@ -57,6 +57,8 @@ impl WebSocketTransport {
             Ending::Normal => (CloseCode::NORMAL, "session over"),
             Ending::GoingAway => (CloseCode::GOING_AWAY, "server stops"),
             Ending::ProtocolError => (CloseCode::POLICY_VIOLATION, "not a frame of the protocol"),
+            // RFC 6455 §7.4.1: data of a kind that this endpoint cannot accept.
+            Ending::NotBinary => (CloseCode::UNSUPPORTED_DATA, "frames are binary"),
         };
         if let Err(error) = self.socket.close(code, reason).await {
             tracing::debug!(%error, "a WebSocket did not close in order");
