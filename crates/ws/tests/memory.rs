@@ -1,38 +1,24 @@
 //! Heap of a connection that waits. A binary of its own, because it counts every allocation.
-#![allow(unsafe_code, reason = "counting allocations needs an allocator")]
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+use std::alloc::System;
 
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::{on_each_driver, turn};
 use ws::WebSocket;
 
 /// The documented bound: heap bytes of the library for one idle connection.
 const IDLE_CONNECTION_BYTES_MAX: isize = 2048;
 
-struct Counting;
-
-static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: every call is handed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE_BYTES.fetch_add(layout.size() as isize, Relaxed);
-        // SAFETY: the caller keeps the contract of this function, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE_BYTES.fetch_sub(layout.size() as isize, Relaxed);
-        // SAFETY: the caller keeps the contract of this function, which is the same.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn live_bytes() -> isize {
+    let stats = ALLOCATOR.stats();
+    // What a reallocation adds or takes is counted in both sums already.
+    stats.bytes_allocated as isize - stats.bytes_deallocated as isize
+}
 
 async fn pairs(count: usize) -> Vec<(WebSocket, WebSocket)> {
     let (listener, url) = support::listen().await;
@@ -72,11 +58,11 @@ fn an_idle_connection_is_small() {
         // The first connections fill what a thread keeps for all: pool, buffers, keys.
         let mut first = pairs(40).await;
         exchange_and_wait(&mut first).await;
-        let before = LIVE_BYTES.load(Relaxed);
+        let before = live_bytes();
         let mut measured = pairs(COUNT).await;
         exchange_and_wait(&mut measured).await;
         let handles = COUNT * std::mem::size_of::<(WebSocket, WebSocket)>();
-        let bytes = LIVE_BYTES.load(Relaxed) - before - handles as isize;
+        let bytes = live_bytes() - before - handles as isize;
         let each = bytes / (2 * COUNT as isize);
         println!("{kind}: {each} bytes of heap per idle connection");
         assert!(

@@ -173,11 +173,9 @@ pub mod tungstenite {
     /// Sends every data message back until the peer closes.
     pub async fn echo(mut server: Server) {
         while let Some(message) = server.next().await {
-            match message.expect("message") {
-                message @ (Message::Text(_) | Message::Binary(_)) => {
-                    server.send(message).await.expect("send");
-                }
-                _ => {}
+            let message = message.expect("message");
+            if message.is_text() || message.is_binary() {
+                server.send(message).await.expect("send");
             }
         }
     }
