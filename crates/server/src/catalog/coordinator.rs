@@ -11,7 +11,9 @@
 //! polled and did not commit, the new owner polls again: at least once, as in the published
 //! server when a member leaves.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod clients;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wire::Status;
@@ -20,12 +22,15 @@ use super::apply::Effects;
 use super::key::GroupKey;
 use super::limits::CatalogLimits;
 use super::model::Catalog;
+use clients::ClientIndex;
+
+pub use clients::ClientGroups;
 
 /// Memberships and assignments of all consumer groups at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GroupCoordinator {
     groups: Arc<BTreeMap<GroupKey, Arc<Group>>>,
-    clients: Arc<BTreeMap<u32, BTreeSet<GroupKey>>>,
+    clients: ClientIndex,
     generation: u64,
 }
 
@@ -70,9 +75,6 @@ pub enum PollVerdict {
     NotMember,
 }
 
-/// The groups of one client, ascending.
-pub type ClientGroups<'a> = std::iter::Copied<std::collections::btree_set::Iter<'a, GroupKey>>;
-
 impl GroupCoordinator {
     /// No members. Generations start above `generation`; giving the time of the start in
     /// microseconds keeps them growing over restarts.
@@ -114,10 +116,7 @@ impl GroupCoordinator {
                 partitions: Vec::new(),
             });
         });
-        Arc::make_mut(&mut self.clients)
-            .entry(client_id)
-            .or_default()
-            .insert(key);
+        self.clients.insert(client_id, key);
         Ok(true)
     }
 
@@ -130,25 +129,14 @@ impl GroupCoordinator {
             return Err(Status::CONSUMER_GROUP_MEMBER_NOT_FOUND);
         }
         self.remove_member(key, client_id);
-        let clients = Arc::make_mut(&mut self.clients);
-        if let Some(groups) = clients.get_mut(&client_id) {
-            groups.remove(&key);
-            if groups.is_empty() {
-                clients.remove(&client_id);
-            }
-        }
+        self.clients.remove(client_id, key);
         Ok(())
     }
 
     /// Ends all memberships of a client whose connection or session ended, and rebalances its
     /// groups. Returns whether anything changed.
     pub fn disconnect(&mut self, client_id: u32) -> bool {
-        if !self.clients.contains_key(&client_id) {
-            return false;
-        }
-        let groups = Arc::make_mut(&mut self.clients)
-            .remove(&client_id)
-            .unwrap_or_default();
+        let groups = self.clients.remove_client(client_id);
         for key in &groups {
             self.remove_member(*key, client_id);
         }
@@ -233,9 +221,7 @@ impl GroupCoordinator {
     /// Whether a client is a member of a group.
     #[must_use]
     pub fn is_member(&self, key: GroupKey, client_id: u32) -> bool {
-        self.clients
-            .get(&client_id)
-            .is_some_and(|groups| groups.contains(&key))
+        self.clients.contains(client_id, key)
     }
 
     /// The members of a group in the order of joining, with their shares.
@@ -246,12 +232,7 @@ impl GroupCoordinator {
 
     /// The groups that a client is a member of.
     pub fn groups_of(&self, client_id: u32) -> ClientGroups<'_> {
-        static NONE: BTreeSet<GroupKey> = BTreeSet::new();
-        self.clients
-            .get(&client_id)
-            .unwrap_or(&NONE)
-            .iter()
-            .copied()
+        self.clients.groups(client_id)
     }
 
     /// How many groups have members.
@@ -279,14 +260,8 @@ impl GroupCoordinator {
             return false;
         }
         let removed = Arc::make_mut(&mut self.groups).remove(&key);
-        let clients = Arc::make_mut(&mut self.clients);
         for member in removed.iter().flat_map(|group| &group.members) {
-            if let Some(groups) = clients.get_mut(&member.client_id) {
-                groups.remove(&key);
-                if groups.is_empty() {
-                    clients.remove(&member.client_id);
-                }
-            }
+            self.clients.remove(member.client_id, key);
         }
         true
     }
