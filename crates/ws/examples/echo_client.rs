@@ -1,0 +1,86 @@
+//! The client for a conformance server: asks for the number of cases and sends every message of
+//! every case back.
+//!
+//! `echo_client URL [--agent NAME] [--driver auto|io-uring|poll]`
+
+use std::process::ExitCode;
+
+use ws::{CloseCode, DriverChoice, Error, Message, RuntimeOptions};
+
+const USAGE: &str = "usage: echo_client URL [--agent NAME] [--driver auto|io-uring|poll]";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
+    let mut url = None;
+    let mut agent = String::from("weir-ws");
+    let mut driver = DriverChoice::Auto;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--agent" => agent = arguments.next().ok_or(USAGE)?,
+            "--driver" => {
+                let name = arguments.next().ok_or(USAGE)?;
+                driver = name.parse().map_err(|error| format!("{error}"))?;
+            }
+            _ => url = Some(argument),
+        }
+    }
+    let url = url.ok_or(USAGE)?;
+    let options = RuntimeOptions {
+        driver,
+        ..RuntimeOptions::default()
+    };
+    let (runtime, _) = ws::build_runtime(&options).map_err(|error| error.to_string())?;
+    let result = runtime.block_on(run_cases(url.trim_end_matches('/'), &agent));
+    result.map_err(|error| error.to_string())
+}
+
+async fn run_cases(url: &str, agent: &str) -> Result<(), Error> {
+    let count = case_count(url).await?;
+    for case in 1..=count {
+        // What the server does wrong on purpose ends the case, not the run.
+        if let Err(error) = echo(&format!("{url}/runCase?case={case}&agent={agent}")).await {
+            println!("case {case}: {error}");
+        }
+    }
+    println!("{count} cases");
+    let mut socket = ws::connect(&format!("{url}/updateReports?agent={agent}")).await?;
+    while socket.recv().await.is_ok() {}
+    socket.close(CloseCode::NORMAL, "").await
+}
+
+async fn case_count(url: &str) -> Result<usize, Error> {
+    let mut socket = ws::connect(&format!("{url}/getCaseCount")).await?;
+    let mut count = 0;
+    while let Ok(message) = socket.recv().await {
+        if let Message::Text(text) = message {
+            count = text.as_str().parse().unwrap_or(0);
+        }
+    }
+    socket.close(CloseCode::NORMAL, "").await?;
+    Ok(count)
+}
+
+async fn echo(url: &str) -> Result<(), Error> {
+    let mut socket = ws::connect(url).await?;
+    loop {
+        match socket.recv().await {
+            Ok(message) if message.is_data() => socket.send(message).await?,
+            Ok(_) => {}
+            Err(Error::Closed(_)) => return socket.close(CloseCode::NORMAL, "").await,
+            Err(error) => {
+                // The peer reads why before the next case begins.
+                let _ = socket.close(CloseCode::NORMAL, "").await;
+                return Err(error);
+            }
+        }
+    }
+}
