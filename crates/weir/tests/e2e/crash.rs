@@ -195,16 +195,36 @@ fn damage_before_intact_records_fences_the_partition() {
 
         let server = setup.start();
         let client = connect(&server, setup.transport).await;
-        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
         server.wait_for_log(&name);
         let log = server.log();
-        let told = log.lines().any(|line| line.contains("ERROR") && line.contains(&name));
+        let told = log
+            .lines()
+            .any(|line| line.contains("ERROR") && line.contains(&name));
         assert!(told, "an operator must act:\n{log}");
 
-        assert_eq!(texts(&poll(&client, 0, PollingStrategy::first(), 1, false).await), ["whole"]);
-        send(&client, 0, ["more".to_owned()]).await.expect_err("the partition is fenced");
-        assert_eq!(send(&client, 1, ["more".to_owned()]).await.expect("the other one goes on"), 0);
+        assert_eq!(
+            texts(&poll(&client, 0, PollingStrategy::first(), 1, false).await),
+            ["whole"]
+        );
+        send(&client, 0, ["more".to_owned()])
+            .await
+            .expect_err("the partition is fenced");
+        assert_eq!(
+            send(&client, 1, ["more".to_owned()])
+                .await
+                .expect("the other one goes on"),
+            0
+        );
         server.stop();
-        assert_eq!(std::fs::read(&path).expect("readable"), bytes, "the evidence stays");
+        assert_eq!(
+            std::fs::read(&path).expect("readable"),
+            bytes,
+            "the evidence stays"
+        );
     });
 }

@@ -15,6 +15,7 @@ matrix!(
     polls_by_every_strategy,
     consumer_offsets,
     group_of_two_rebalances,
+    vanished_member_is_replaced,
     reconnects_after_a_restart,
     ten_thousand_messages_survive_a_restart,
     large_message,
@@ -190,9 +191,10 @@ async fn consumer_offsets(setup: Setup) {
     assert_eq!(texts(&next), ["7", "8", "9"]);
 
     let beyond = client
-        .store_consumer_offset(&reader, &stream, &topic, Some(0), 1_000)
-        .await;
-    assert!(beyond.is_err(), "there is no such message");
+        .store_consumer_offset(&reader, &stream, &topic, Some(0), 10)
+        .await
+        .expect_err("there is no such message");
+    assert_eq!(beyond.as_code(), IggyError::InvalidOffset(10).as_code());
     client
         .delete_consumer_offset(&reader, &stream, &topic, Some(0))
         .await
@@ -261,18 +263,29 @@ async fn group_of_two_rebalances(setup: Setup) {
         expected("late"),
         "the one that stayed took over every partition"
     );
+}
 
-    // A member that vanishes without a word leaves the group too.
-    drop(producer);
-    let third = connect(&server, setup.transport).await;
-    third
-        .join_consumer_group(&stream(), &topic(), &group)
-        .await
-        .expect("joined");
-    first.shutdown().await.expect("gone");
+/// A member whose connection ends without a word leaves the group too.
+async fn vanished_member_is_replaced(setup: Setup) {
+    let server = setup.start();
     let producer = connect(&server, setup.transport).await;
+    create_topic(&producer, PARTITIONS).await;
+    let group = Identifier::named(GROUP).expect("a name");
+    producer
+        .create_consumer_group(&stream(), &topic(), GROUP)
+        .await
+        .expect("created");
+    let first = connect(&server, setup.transport).await;
+    let second = connect(&server, setup.transport).await;
+    for member in [&first, &second] {
+        member
+            .join_consumer_group(&stream(), &topic(), &group)
+            .await
+            .expect("joined");
+    }
+    first.shutdown().await.expect("gone");
     produce_to_all(&producer, "last").await;
-    let mut rest = consume(&third, &group, 4).await;
+    let mut rest = consume(&second, &group, 4).await;
     rest.sort();
     assert_eq!(rest, expected("last"));
 }

@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 from apache_iggy import Consumer, IggyClient, PollingStrategy, SendMessage
+from running import run
 
 STREAM, TOPIC, GROUP = "orders", "placed", "warehouse"
 PARTITIONS = 4
@@ -59,4 +60,4 @@ async def main() -> None:
     assert sorted(found) == expected, found
 
 
-asyncio.run(main())
+run(main)

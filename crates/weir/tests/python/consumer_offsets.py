@@ -1,10 +1,10 @@
 """Stores a consumer offset, or checks that it is still there. Arguments: a connection string,
 then `store` or `check`."""
 
-import asyncio
 import sys
 
 from apache_iggy import AutoCommit, Consumer, IggyClient, PollingStrategy, SendMessage
+from running import run
 
 STREAM, TOPIC = "orders", "placed"
 
@@ -58,4 +58,4 @@ async def main() -> None:
     await {"store": store, "check": check}[sys.argv[2]](client)
 
 
-asyncio.run(main())
+run(main)

@@ -1,9 +1,9 @@
 """Produces and polls by every strategy. Argument: a connection string."""
 
-import asyncio
 import sys
 
 from apache_iggy import Consumer, IggyClient, PollingStrategy, SendMessage
+from running import run
 
 STREAM, TOPIC = "orders", "placed"
 
@@ -59,4 +59,4 @@ async def main() -> None:
     assert await client.get_streams() == []
 
 
-asyncio.run(main())
+run(main)

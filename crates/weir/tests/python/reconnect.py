@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 from apache_iggy import Consumer, IggyClient, PollingStrategy, SendMessage
+from running import run
 
 STREAM, TOPIC = "orders", "placed"
 
@@ -34,4 +35,4 @@ async def main() -> None:
     assert [message.payload() for message in messages] == [b"before", b"after"]
 
 
-asyncio.run(main())
+run(main)

@@ -1,11 +1,11 @@
 """Produces 10,000 messages of 1 KB, or verifies that they are there. Arguments: a connection
 string, then `produce` or `verify`."""
 
-import asyncio
 import hashlib
 import sys
 
 from apache_iggy import Consumer, IggyClient, PollingStrategy, SendMessage
+from running import run
 
 STREAM, TOPIC = "orders", "placed"
 MESSAGES, BATCH = 10_000, 1_000
@@ -49,4 +49,4 @@ async def main() -> None:
     await {"produce": produce, "verify": verify}[sys.argv[2]](client)
 
 
-asyncio.run(main())
+run(main)
