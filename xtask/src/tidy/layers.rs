@@ -10,14 +10,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("ws", &["ws-proto"]),
     ("storage", &["wire"]),
+    ("client", &["ws", "wire"]),
     ("server", &["ws", "wire", "storage"]),
-    ("weir", &["server", "storage"]),
+    // `ws` for its runtime builder only: `weir bench` drives the client itself.
+    ("weir", &["server", "client", "storage", "ws"]),
     ("xtask", &[]),
 ];
 
 /// Other people's crates with the crates of ours that may depend on them outside tests.
 const RESTRICTED: &[(&str, &[&str])] = &[
-    ("compio", &["ws", "storage", "server"]),
+    ("compio", &["ws", "storage", "server", "client"]),
     ("toml", &["server"]),
     // Oracles and peers: our own code must not need what it is compared with.
     ("iggy", &[]),
