@@ -46,7 +46,8 @@ mod utf8;
 
 pub use close_code::{CloseCode, CloseFrame};
 pub use connection::{
-    Config, Connection, MaskingKeySource, PongOverflow, ReceiveBuffer, SendError, Transmit,
+    Config, Connection, MaskingKeySource, PongOverflow, PreparedMessage, ReceiveBuffer, SendError,
+    Transmit,
 };
 pub use error::ProtocolError;
 pub use limits::Limits;

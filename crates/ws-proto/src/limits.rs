@@ -118,5 +118,9 @@ pub(crate) const INFLATE_STEP_BYTES_MAX: usize = 64 << 10;
 #[cfg(feature = "deflate")]
 pub(crate) const DEFLATE_STREAMS_MAX: u32 = 64;
 
+/// Length of a prepared frame from which it is shared instead of copied: below that a copy is
+/// cheaper than a part of its own.
+pub(crate) const PREPARED_SHARE_BYTES_MIN: usize = 512;
+
 /// First capacity of the buffer in which small outgoing frames are put together.
 pub(crate) const COALESCE_CAPACITY_MIN: usize = 256;

@@ -68,6 +68,16 @@ pub enum Event {
         /// The unmasked bytes.
         payload: Payload,
     },
+    /// The next bytes of a message that is reported piece by piece (`Config::pieces`). The
+    /// first piece behind a last one, or behind a whole message, begins a message.
+    Piece {
+        /// Text or binary. A piece of text may end inside a character.
+        kind: MessageKind,
+        /// The unmasked bytes; empty only if the message ends with an empty frame.
+        payload: Payload,
+        /// The message ends with this piece.
+        last: bool,
+    },
     /// A ping arrived; unless pongs are manual, its pong is queued.
     Ping(Payload),
     /// A pong arrived, asked for or not.

@@ -54,7 +54,7 @@ fn eager(options: Options) -> Options {
 /// RFC 7692 §7.2.3.1–7.2.3.6: compressed payloads and what they inflate to.
 #[test]
 fn examples_of_the_rfc() {
-    let cases: [(&[u8], &str); 6] = [
+    let cases: [(&[u8], &str); 7] = [
         (b"\xf2\x48\xcd\xc9\xc9\x07\x00", "Hello"),
         (b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00", "Hello"),
         (b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00", "Hello"),
@@ -64,6 +64,7 @@ fn examples_of_the_rfc() {
         ),
         (b"\x00", ""),
         (b"\x02\x00", ""),
+        (b"", ""),
     ];
     for options in [Options::DEFAULT, Options::TAKEOVER] {
         for (payload, text) in cases {

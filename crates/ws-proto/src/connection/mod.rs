@@ -1,6 +1,7 @@
 //! One WebSocket after its opening handshake, as a state machine.
 
 mod close;
+mod prepared;
 mod receive;
 mod send;
 
@@ -8,6 +9,7 @@ use bytes::BytesMut;
 
 use crate::{Event, Limits, ProtocolError, Role};
 
+pub use prepared::PreparedMessage;
 pub use receive::ReceiveBuffer;
 pub use send::{SendError, Transmit};
 
@@ -37,6 +39,10 @@ pub struct Config {
     pub automatic_pong: bool,
     /// What happens when automatic pongs pile up. Default: coalesce.
     pub pong_overflow: PongOverflow,
+    /// Whether messages that do not lie whole in a chunk are reported piece by piece as
+    /// [`Event::Piece`](crate::Event::Piece) instead of being assembled, for messages larger
+    /// than memory. Raise `message_bytes_max` and `fragments_max` with it. Default false.
+    pub pieces: bool,
     /// Compression as the handshake negotiated it. Default: none.
     #[cfg(feature = "deflate")]
     pub deflate: Option<crate::deflate::Session>,
@@ -50,6 +56,7 @@ impl Config {
             limits,
             automatic_pong: true,
             pong_overflow: PongOverflow::Coalesce,
+            pieces: false,
             #[cfg(feature = "deflate")]
             deflate: None,
         }

@@ -57,6 +57,10 @@ struct OpenMessage {
     announced_bytes: u64,
     /// RSV1 of its first frame: the payload inflates to the message (RFC 7692 §6).
     compressed: bool,
+    /// It is reported piece by piece.
+    pieces: bool,
+    /// Bytes of it that were reported.
+    reported_bytes: u64,
 }
 
 impl Receiver {
@@ -160,7 +164,9 @@ impl Connection {
         self.receiver.frame = unmask_piece(frame, piece);
         let checked = self.check_text(piece);
         self.receiver.assembly = bytes;
-        match checked.and_then(|()| self.end_of_piece(frame.fin)) {
+        let last = frame.fin && self.receiver.frame.is_none();
+        let message = self.receiver.message?;
+        match checked.and_then(|()| self.report(message, last, None)) {
             Ok(event) => event,
             Err(error) => Some(self.fail(error)),
         }
@@ -262,6 +268,8 @@ impl Connection {
                     fragments,
                     announced_bytes,
                     compressed: header.rsv1,
+                    pieces: self.config.pieces,
+                    reported_bytes: 0,
                 });
             }
         }
@@ -288,11 +296,8 @@ impl Connection {
                 payload: Payload::Chunk(range),
             }));
         }
-        self.take_piece(payload, 0, header.fin)?;
-        Ok(match self.end_of_piece(header.fin)? {
-            Some(event) => Step::Event(event),
-            None => Step::Continue,
-        })
+        let event = self.take_piece(payload, range, 0, header.fin)?;
+        Ok(event.map_or(Step::Continue, Step::Event))
     }
 
     /// Takes what the chunk has of a frame that does not end before it.
@@ -311,7 +316,8 @@ impl Connection {
             return Ok(Step::Exhausted);
         }
         let piece = rest.get_mut(..length).unwrap_or_default();
-        *position += length;
+        let range = *position..*position + length;
+        *position = range.end;
         let still_open = unmask_piece(frame, piece);
         self.receiver.frame = still_open;
         let still_missing = still_open.map_or(0, |frame| frame.missing_bytes);
@@ -327,42 +333,90 @@ impl Connection {
             return self.control_frame(frame.opcode, &shared, Payload::Owned(payload));
         }
         let last = frame.fin && still_open.is_none();
-        self.take_piece(piece, still_missing, last)?;
-        Ok(match self.end_of_piece(frame.fin)? {
+        Ok(match self.take_piece(piece, range, still_missing, last)? {
             Some(event) => Step::Event(event),
             None if still_open.is_some() => Step::Exhausted,
             None => Step::Continue,
         })
     }
 
-    /// Takes the next bytes of the open message. `last`: the message ends with them.
+    /// Takes the next bytes of the open message, which lie at `range` of the chunk. `last`: the
+    /// message ends with them.
     fn take_piece(
         &mut self,
         piece: &[u8],
+        range: Range<usize>,
         still_missing_bytes: u64,
         last: bool,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<Option<Event>, ProtocolError> {
+        let Some(message) = self.receiver.message else {
+            return Ok(None);
+        };
         #[cfg(feature = "deflate")]
-        if self
-            .receiver
-            .message
-            .is_some_and(|message| message.compressed)
-        {
-            return self.take_compressed(piece, last);
+        if message.compressed {
+            self.take_compressed(message, piece, last)?;
+            return self.report(message, last, None);
         }
-        let _ = last;
         self.check_text(piece)?;
+        if message.pieces {
+            return self.report(message, last, Some(range));
+        }
         self.receiver.append(piece, still_missing_bytes);
-        Ok(())
+        self.report(message, last, None)
+    }
+
+    /// Reports the message if it is complete, or its next piece: `range` of the chunk, else
+    /// what was assembled.
+    fn report(
+        &mut self,
+        message: OpenMessage,
+        last: bool,
+        range: Option<Range<usize>>,
+    ) -> Result<Option<Event>, ProtocolError> {
+        if !last && !message.pieces {
+            return Ok(None);
+        }
+        let payload = match range {
+            Some(range) => Payload::Chunk(range),
+            None => Payload::Owned(core::mem::take(&mut self.receiver.assembly)),
+        };
+        if last {
+            let text_end = self.receiver.utf8.finish();
+            text_end.map_err(|_| ProtocolError::InvalidUtf8)?;
+            self.receiver.message = None;
+        } else if let Some(message) = &mut self.receiver.message {
+            message.reported_bytes += payload.len() as u64;
+        }
+        let kind = message.kind;
+        if message.pieces {
+            let silent = payload.is_empty() && !last;
+            return Ok((!silent).then_some(Event::Piece {
+                kind,
+                payload,
+                last,
+            }));
+        }
+        Ok(Some(Event::Message { kind, payload }))
     }
 
     /// Inflates the next bytes of a compressed message, or keeps them while they are few.
     #[cfg(feature = "deflate")]
-    fn take_compressed(&mut self, piece: &[u8], last: bool) -> Result<(), ProtocolError> {
+    fn take_compressed(
+        &mut self,
+        message: OpenMessage,
+        piece: &[u8],
+        last: bool,
+    ) -> Result<(), ProtocolError> {
         let Some(session) = self.config.deflate else {
             return Err(ProtocolError::ReservedBits);
         };
+        if last && message.announced_bytes == 0 {
+            // Nothing at all is not what RFC 7692 §7.2.3.6 writes for an empty message, but
+            // there is no doubt what it means.
+            return Ok(());
+        }
         let bytes_max = self.config.limits.message_bytes_max;
+        let bytes_max = bytes_max.saturating_sub(message.reported_bytes);
         let receiver = &mut self.receiver;
         let staged_bytes = receiver.staged.len() + piece.len();
         let few = staged_bytes <= crate::limits::COMPRESSED_STAGE_BYTES_MAX;
@@ -386,12 +440,8 @@ impl Connection {
         }
         // What came before the end or the error is text already: judged first, so that the
         // verdict does not depend on the cuts.
-        let text = self
-            .receiver
-            .message
-            .is_some_and(|message| message.kind == MessageKind::Text);
         let inflated = self.receiver.assembly.get(start..).unwrap_or_default();
-        if text && self.receiver.utf8.push(inflated).is_err() {
+        if message.kind == MessageKind::Text && self.receiver.utf8.push(inflated).is_err() {
             return Err(ProtocolError::InvalidUtf8);
         }
         inflation
@@ -405,22 +455,6 @@ impl Connection {
             pushed.map_err(|_| ProtocolError::InvalidUtf8)?;
         }
         Ok(())
-    }
-
-    /// Ends the message if its last frame is complete.
-    fn end_of_piece(&mut self, fin: bool) -> Result<Option<Event>, ProtocolError> {
-        if !fin || self.receiver.frame.is_some() {
-            return Ok(None);
-        }
-        let Some(message) = self.receiver.message.take() else {
-            return Ok(None);
-        };
-        let text_end = self.receiver.utf8.finish();
-        text_end.map_err(|_| ProtocolError::InvalidUtf8)?;
-        Ok(Some(Event::Message {
-            kind: message.kind,
-            payload: Payload::Owned(core::mem::take(&mut self.receiver.assembly)),
-        }))
     }
 
     fn control_frame(

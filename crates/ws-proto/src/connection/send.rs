@@ -21,6 +21,8 @@ pub enum SendError {
     ControlTooLong,
     /// The close code may not be sent, or the reason is longer than 123 bytes.
     InvalidClose,
+    /// A message is being sent piece by piece; no other may come between (RFC 6455 §5.4).
+    MessageOpen,
 }
 
 impl core::fmt::Display for SendError {
@@ -29,6 +31,7 @@ impl core::fmt::Display for SendError {
             Self::Closed => "the connection is closed for sending",
             Self::QueueFull => "the send queue is full",
             Self::ControlTooLong => "a control frame carries at most 125 bytes",
+            Self::MessageOpen => "a message is being sent piece by piece",
             Self::InvalidClose => "the close code or reason may not be sent",
         })
     }
@@ -77,6 +80,8 @@ pub(super) struct Sender {
     pongs: u32,
     /// Payload of the newest ping beyond the limit; its pong leaves with the next transmit.
     latest_ping: Option<Bytes>,
+    /// The message that is being sent piece by piece.
+    pub(super) message: Option<MessageKind>,
 }
 
 impl Connection {
@@ -88,7 +93,7 @@ impl Connection {
     /// [`SendError::Closed`], or [`SendError::QueueFull`] when
     /// [`has_room_for`](Self::has_room_for) is false. Nothing is queued then.
     pub fn send(&mut self, kind: MessageKind, payload: Bytes) -> Result<(), SendError> {
-        self.admit(payload.len())?;
+        self.admit_message(payload.len())?;
         #[cfg(feature = "deflate")]
         if let Some(compressed) = self.compress(core::slice::from_ref(&payload)) {
             self.queue_message(kind, true, compressed);
@@ -108,7 +113,7 @@ impl Connection {
         kind: MessageKind,
         payload: Bytes,
     ) -> Result<(), SendError> {
-        self.admit(payload.len())?;
+        self.admit_message(payload.len())?;
         self.queue_message(kind, false, payload);
         Ok(())
     }
@@ -122,7 +127,7 @@ impl Connection {
         if several_frames || self.is_worth_compressing(payload.len()) {
             return self.send(kind, Bytes::copy_from_slice(payload));
         }
-        self.admit(payload.len())?;
+        self.admit_message(payload.len())?;
         self.queue_copied(Start::whole(kind.into()), payload);
         Ok(())
     }
@@ -133,13 +138,13 @@ impl Connection {
     /// As [`send`](Self::send).
     pub fn send_parts(&mut self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), SendError> {
         let payload_bytes = parts.iter().map(Bytes::len).sum();
-        self.admit(payload_bytes)?;
+        self.admit_message(payload_bytes)?;
         #[cfg(feature = "deflate")]
         if let Some(compressed) = self.compress(&parts) {
             self.queue_message(kind, true, compressed);
             return Ok(());
         }
-        self.queue_fragments(kind, false, parts);
+        self.queue_frames(Start::whole(kind.into()), true, parts);
         Ok(())
     }
 
@@ -238,7 +243,15 @@ impl Connection {
         false
     }
 
-    fn admit(&self, payload_bytes: usize) -> Result<(), SendError> {
+    pub(super) fn admit_message(&self, payload_bytes: usize) -> Result<(), SendError> {
+        self.admit(payload_bytes)?;
+        match self.sender.message {
+            Some(_) => Err(SendError::MessageOpen),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn admit(&self, payload_bytes: usize) -> Result<(), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
         }
@@ -308,14 +321,14 @@ impl Connection {
 
     /// Queues a message in as many frames as it needs.
     fn queue_message(&mut self, kind: MessageKind, rsv1: bool, payload: Bytes) {
+        let start = Start {
+            rsv1,
+            ..Start::whole(kind.into())
+        };
         if payload.len() <= self.config.limits.send_frame_bytes_max.max(1) {
-            let start = Start {
-                rsv1,
-                ..Start::whole(kind.into())
-            };
             self.queue_payload(start, payload);
         } else {
-            self.queue_fragments(kind, rsv1, alloc::vec![payload]);
+            self.queue_frames(start, true, alloc::vec![payload]);
         }
     }
 
@@ -352,22 +365,19 @@ impl Connection {
         }
     }
 
-    /// Queues one message of several parts as frames of at most `send_frame_bytes_max`.
-    fn queue_fragments(&mut self, kind: MessageKind, rsv1: bool, parts: Vec<Bytes>) {
+    /// Queues a payload of several parts as frames of at most `send_frame_bytes_max`, the first
+    /// of which begins like `start`. `last`: the message ends with them.
+    pub(super) fn queue_frames(&mut self, mut start: Start, last: bool, parts: Vec<Bytes>) {
         let frame_max = self.config.limits.send_frame_bytes_max.max(1);
         let mut left: usize = parts.iter().map(Bytes::len).sum();
         let mut parts = parts.into_iter().filter(|part| !part.is_empty());
         let mut part = Bytes::new();
-        let mut start = Start {
-            rsv1,
-            ..Start::whole(kind.into())
-        };
         loop {
             let frame_bytes = left.min(frame_max);
             left -= frame_bytes;
             let key = self.masking_key.map(|source| source());
             let open = self.sender.open_with_room(HEADER_BYTES_MAX);
-            start.fin = left == 0;
+            start.fin = last && left == 0;
             put_header(open, start, frame_bytes, key);
             let mut sent = 0;
             while sent < frame_bytes {
@@ -411,7 +421,7 @@ impl Connection {
 }
 
 impl Sender {
-    fn open_with_room(&mut self, bytes: usize) -> &mut BytesMut {
+    pub(super) fn open_with_room(&mut self, bytes: usize) -> &mut BytesMut {
         if self.open.capacity() == 0 {
             self.open.reserve(bytes.max(COALESCE_CAPACITY_MIN));
         } else {
@@ -421,7 +431,7 @@ impl Sender {
     }
 
     /// Appends a part of its own behind everything in the open buffer.
-    fn seal(&mut self, part: Bytes) {
+    pub(super) fn seal(&mut self, part: Bytes) {
         if !self.open.is_empty() {
             let sealed = self.open.split().freeze();
             self.sealed_bytes += sealed.len();
@@ -434,15 +444,15 @@ impl Sender {
 
 /// The first byte of a frame.
 #[derive(Debug, Clone, Copy)]
-struct Start {
-    opcode: OpCode,
-    fin: bool,
-    rsv1: bool,
+pub(super) struct Start {
+    pub(super) opcode: OpCode,
+    pub(super) fin: bool,
+    pub(super) rsv1: bool,
 }
 
 impl Start {
     /// Of a frame that is a whole message.
-    const fn whole(opcode: OpCode) -> Self {
+    pub(super) const fn whole(opcode: OpCode) -> Self {
         Self {
             opcode,
             fin: true,
@@ -451,7 +461,7 @@ impl Start {
     }
 }
 
-fn put_header(
+pub(super) fn put_header(
     target: &mut BytesMut,
     start: Start,
     payload_bytes: usize,

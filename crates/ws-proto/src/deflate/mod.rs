@@ -106,6 +106,12 @@ impl Session {
         &self.parameters
     }
 
+    /// Whether a server may send a message here that was compressed elsewhere with this window.
+    pub(crate) const fn takes_foreign(&self, window_bits: u8) -> bool {
+        self.parameters.server_no_context_takeover
+            && window_bits <= self.parameters.server_max_window_bits
+    }
+
     /// Whether a message of this length is worth compressing.
     pub(crate) const fn is_worth(&self, payload_bytes: usize) -> bool {
         payload_bytes > 0 && payload_bytes >= self.compress_bytes_min
@@ -148,6 +154,22 @@ impl Pool {
         take_inflater: || Box::new(Inflater::new()),
         give_inflater: drop,
     };
+}
+
+/// Compresses a message that no connection's context knows. `None`: it did not shrink.
+pub(crate) fn compress_once(
+    options: &Options,
+    window_bits: u8,
+    payload: &bytes::Bytes,
+) -> Option<bytes::Bytes> {
+    if payload.is_empty() || payload.len() < options.compress_bytes_min {
+        return None;
+    }
+    let mut compressor = (options.pool.take_compressor)(options.level, window_bits);
+    compressor.reset();
+    let compressed = compressor.compress(core::slice::from_ref(payload), payload.len());
+    (options.pool.give_compressor)(compressor);
+    (compressed.len() < payload.len()).then(|| compressed.freeze())
 }
 
 /// What a connection holds of the extension: nothing while it is idle, unless contexts are

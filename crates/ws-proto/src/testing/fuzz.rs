@@ -12,7 +12,9 @@ use crate::handshake::{
     ClientHandshake, ClientOptions, ClientVerdict, HandshakeLimits, ServerHandshake, ServerOptions,
     ServerVerdict,
 };
-use crate::{CloseCode, CloseFrame, Config, Connection, Limits, MessageKind, Role};
+use crate::{
+    CloseCode, CloseFrame, Config, Connection, Limits, MessageKind, PreparedMessage, Role,
+};
 
 /// A header means the same however it is cut, and encodes to the bytes that it came from.
 pub fn fuzz_frame(data: &[u8]) {
@@ -250,6 +252,12 @@ fn operate(sender: &mut Connection, operation: u8, argument: &[u8], now_ms: &mut
             sender.handle_eof();
             Ok(())
         }
+        10 => sender.send_piece(
+            MessageKind::Text,
+            Bytes::from(text),
+            argument.len().is_multiple_of(2),
+        ),
+        11 => sender.send_prepared(&PreparedMessage::new(MessageKind::Text, text)),
         _ => {
             feed(sender, argument);
             Ok(())

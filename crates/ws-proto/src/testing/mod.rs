@@ -55,6 +55,8 @@ pub enum Seen {
     Text(String),
     /// A binary message.
     Binary(Vec<u8>),
+    /// A piece of a message, and whether it is the last one.
+    Piece(Vec<u8>, bool),
     /// A ping.
     Ping(Vec<u8>),
     /// A pong.
@@ -78,6 +80,7 @@ impl Seen {
                 MessageKind::Text => Self::Text(String::from_utf8(bytes(payload)).unwrap()),
                 MessageKind::Binary => Self::Binary(bytes(payload)),
             },
+            Event::Piece { payload, last, .. } => Self::Piece(bytes(payload), *last),
             Event::Ping(payload) => Self::Ping(bytes(payload)),
             Event::Pong(payload) => Self::Pong(bytes(payload)),
             Event::Close(frame) => Self::Close(frame.clone()),
