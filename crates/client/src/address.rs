@@ -23,6 +23,15 @@ impl TransportKind {
     }
 }
 
+impl fmt::Display for TransportKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::WebSocket => "WebSocket",
+        })
+    }
+}
+
 /// Where a server is and who logs in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {

@@ -4,6 +4,7 @@
 //! **Start reading at**: `serve.rs`.
 //! **Tests run with**: `cargo nextest run -p weir` (end to end, against the real process).
 
+mod bench;
 mod logging;
 mod serve;
 
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Serve until SIGINT or SIGTERM.
     Serve(serve::Arguments),
+    /// Put load on a server and measure it.
+    Bench(Box<bench::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Bench(arguments) => bench::run(*arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ mod drain;
 mod harness;
 mod http;
 mod malformed;
+mod own_client;
 mod published_python;
 mod published_rust;
 mod python;

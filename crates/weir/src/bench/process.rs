@@ -1,0 +1,271 @@
+//! The server process: started for the run or found running, and what it and the load cost.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use client::{Address, TransportKind};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::arguments::{Arguments, Transport};
+
+/// A server to put load on.
+pub(crate) struct Server {
+    addresses: [Option<(String, u16)>; 2],
+    credentials: (String, String),
+    /// The process, where it can be looked into.
+    pub(crate) process: Option<u32>,
+    /// What it said about itself when it was ready.
+    pub(crate) description: String,
+    child: Option<Child>,
+    data: Option<PathBuf>,
+}
+
+impl Server {
+    /// A server that runs already, perhaps elsewhere.
+    pub(crate) fn running(address: &str, arguments: &Arguments) -> anyhow::Result<Server> {
+        let is_needed = arguments.transport != Transport::Tcp;
+        ensure!(
+            !is_needed || arguments.server_websocket.is_some(),
+            "--server-websocket is needed to reach a running server over WebSocket"
+        );
+        let websocket = arguments
+            .server_websocket
+            .as_deref()
+            .map(parse_place)
+            .transpose()?;
+        let credentials = arguments
+            .credentials
+            .split_once(':')
+            .context("--credentials are USER:PASSWORD")?;
+        let mut server = Server {
+            addresses: [Some(parse_place(address)?), websocket],
+            credentials: (credentials.0.to_owned(), credentials.1.to_owned()),
+            process: None,
+            description: format!("running at {address}"),
+            child: None,
+            data: None,
+        };
+        server.process = server.find_process()?;
+        Ok(server)
+    }
+
+    /// Asks the server for its process number; of use only on the same machine.
+    fn find_process(&self) -> anyhow::Result<Option<u32>> {
+        let (runtime, _) = ws::build_runtime(&ws::RuntimeOptions::default())?;
+        let address = self.address(TransportKind::Tcp)?;
+        let process = runtime.block_on(async {
+            let options = client::Options::default();
+            let mut client = client::Client::connect_with(&address, options).await?;
+            Ok::<_, client::Error>(client.stats().await?.process_id)
+        });
+        let process = process.with_context(|| format!("cannot use the server at {address}"))?;
+        let is_local = address.host == "localhost"
+            || address
+                .host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback());
+        Ok((is_local && usage(process).is_some()).then_some(process))
+    }
+
+    /// Starts this binary as a server on its own cores and waits until it is ready.
+    pub(crate) fn spawn(arguments: &Arguments) -> anyhow::Result<Server> {
+        // Children inherit the cores of the thread that starts them.
+        pin_to(&server_cores(arguments)?)?;
+        let data = match &arguments.data_dir {
+            Some(path) => path.clone(),
+            None => std::env::temp_dir().join(format!("weir-bench-{}", std::process::id())),
+        };
+        ensure!(
+            !data.exists(),
+            "{} exists; the run would remove it",
+            data.display()
+        );
+        let credentials = ("bench".to_owned(), format!("bench-{}", std::process::id()));
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args([
+                "serve",
+                "--tcp",
+                "127.0.0.1:0",
+                "--websocket",
+                "127.0.0.1:0",
+            ])
+            .args(["--driver", &arguments.driver, "--log", "warn", "--data-dir"])
+            .arg(&data);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("WEIR_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("WEIR_ROOT_USERNAME", &credentials.0)
+            .env("WEIR_ROOT_PASSWORD", &credentials.1)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().context("cannot start the server")?;
+        let mut server = Server {
+            addresses: [None, None],
+            credentials,
+            process: Some(child.id()),
+            description: String::new(),
+            data: Some(data),
+            child: None,
+        };
+        let output = child
+            .stdout
+            .take()
+            .context("the server's output is piped")?;
+        server.child = Some(child);
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        ensure!(
+            line.starts_with("weir ready"),
+            "the server did not start, see its message"
+        );
+        for (place, name) in server.addresses.iter_mut().zip(["tcp", "websocket"]) {
+            let address: SocketAddr = field(&line, name)?.parse()?;
+            *place = Some((address.ip().to_string(), address.port()));
+        }
+        let (driver, shards) = (field(&line, "driver")?, field(&line, "shards")?);
+        server.description = format!("started for the run, {driver}, {shards} shards");
+        Ok(server)
+    }
+
+    pub(crate) fn address(&self, transport: TransportKind) -> anyhow::Result<Address> {
+        let index = usize::from(transport == TransportKind::WebSocket);
+        let (host, port) = self.addresses[index]
+            .clone()
+            .context("the server's address")?;
+        Ok(Address {
+            transport,
+            host,
+            port,
+            credentials: Some(self.credentials.clone()),
+        })
+    }
+
+    /// Ends a server that was started for the run and removes its data.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        let process = i32::try_from(child.id())?;
+        kill_process(
+            Pid::from_raw(process).context("a process number")?,
+            Signal::TERM,
+        )?;
+        let status = child.wait()?;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself, and then there is nothing to end.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if let Some(data) = &self.data {
+            // What is left over is in a temporary directory; the measurement is not hurt.
+            let _ = std::fs::remove_dir_all(data);
+        }
+    }
+}
+
+fn parse_place(text: &str) -> anyhow::Result<(String, u16)> {
+    let address = Address::parse(&format!("iggy://{text}"))?;
+    Ok((address.host, address.port))
+}
+
+fn field<'a>(ready_line: &'a str, name: &str) -> anyhow::Result<&'a str> {
+    let key = format!("{name}=");
+    let found = ready_line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(&key));
+    found.with_context(|| format!("no {name} in the ready line"))
+}
+
+/// The cores that this process may use.
+fn all_cores() -> anyhow::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|core| set.is_set(*core))
+        .collect())
+}
+
+fn server_cores(arguments: &Arguments) -> anyhow::Result<Vec<usize>> {
+    if !arguments.server_cores.is_empty() {
+        return Ok(arguments.server_cores.clone());
+    }
+    let all = all_cores()?;
+    Ok(all[..all.len().div_ceil(2)].to_vec())
+}
+
+/// The cores for the load: those asked for, or the half that a started server does not get.
+pub(crate) fn client_cores(arguments: &Arguments) -> anyhow::Result<Vec<usize>> {
+    if !arguments.client_cores.is_empty() {
+        return Ok(arguments.client_cores.clone());
+    }
+    let all = all_cores()?;
+    if arguments.server.is_some() {
+        return Ok(all);
+    }
+    let taken = server_cores(arguments)?;
+    let free: Vec<usize> = all
+        .iter()
+        .copied()
+        .filter(|core| !taken.contains(core))
+        .collect();
+    // A machine with a single core has nothing to divide.
+    Ok(if free.is_empty() { all } else { free })
+}
+
+/// Binds this thread, and what it starts, to these cores.
+pub(crate) fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        if *core >= CpuSet::MAX_CPU {
+            bail!("there is no core {core}");
+        }
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("cannot use the cores {cores:?}"))
+}
+
+/// What a process has cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Time on a processor, of all its living threads.
+    pub(crate) cpu: Duration,
+    /// Memory that it holds now, and most that it ever held.
+    pub(crate) resident_bytes: u64,
+    pub(crate) resident_peak_bytes: u64,
+}
+
+/// What a process of this machine has cost so far, `None` when it cannot be looked into.
+pub(crate) fn usage(process: u32) -> Option<Usage> {
+    let base = PathBuf::from(format!("/proc/{process}"));
+    let mut nanoseconds = 0u64;
+    for thread in std::fs::read_dir(base.join("task")).ok()? {
+        // A thread that ends meanwhile takes its time with it; servers keep theirs.
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += text.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    let status = std::fs::read_to_string(base.join("status")).ok()?;
+    let kilobytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(Usage {
+        cpu: Duration::from_nanos(nanoseconds),
+        resident_bytes: kilobytes("VmRSS:")? * 1024,
+        resident_peak_bytes: kilobytes("VmHWM:")? * 1024,
+    })
+}
