@@ -203,7 +203,7 @@ fn topic_bytes_of_text(text: &str) -> Option<u64> {
     }
 }
 
-/// A duration such as `1h 30m`, `7 days` or `500ms`, in microseconds; less than one is lost.
+/// A duration such as `1h 30m`, `1.5 days` or `500ms`, in microseconds; less than one is lost.
 fn duration_us_of_text(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     let mut total_ns: u128 = 0;
@@ -216,9 +216,7 @@ fn duration_us_of_text(text: &str) -> Option<u64> {
             .find(|c: char| !c.is_alphabetic())
             .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_end);
-        let number: u64 = number.parse().ok()?;
-        let added = u128::from(number).checked_mul(nanoseconds_in(unit)?)?;
-        total_ns = total_ns.checked_add(added)?;
+        total_ns = total_ns.checked_add(multiply(number, nanoseconds_in(unit)?)?)?;
         rest = after.trim_start();
     }
     u64::try_from(total_ns / 1_000).ok()
@@ -243,44 +241,52 @@ fn nanoseconds_in(unit: &str) -> Option<u128> {
     })
 }
 
-/// A size such as `1 GiB`, `128MB`, `1.5 GB` or `4096`, in bytes.
+/// A size such as `1 GiB`, `128MB`, `1.5 G` or `4096`, in bytes; less than one is lost.
+///
+/// As published servers read it: the case of the prefix is free, and a final lower-case `b`
+/// means bits.
 fn bytes_of_text(text: &str) -> Option<u64> {
     if matches!(text, "0" | "unlimited" | "Unlimited" | "none" | "None") {
         return Some(0);
     }
     let (number, unit) = split_number(text.trim())?;
-    let factor = bytes_in(unit.trim())?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let mut total = u128::from(whole.parse::<u64>().ok()?).checked_mul(factor)?;
-    if number.contains('.') {
-        // At most 18 digits keep the product within 128 bits; nobody needs more.
-        let denominator = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-        if fraction.is_empty() || fraction.len() > 18 {
-            return None;
-        }
-        total += u128::from(fraction.parse::<u64>().ok()?) * factor / denominator;
-    }
-    u64::try_from(total).ok()
+    let (prefix, divisor) = match unit.strip_suffix('b') {
+        Some(prefix) => (prefix, 8),
+        None => (unit.strip_suffix('B').unwrap_or(unit), 1),
+    };
+    u64::try_from(multiply(number, bytes_in(prefix)?)? / divisor).ok()
 }
 
-fn bytes_in(unit: &str) -> Option<u128> {
-    let units: [(&str, u128); 11] = [
+fn bytes_in(prefix: &str) -> Option<u128> {
+    let prefixes: [(&str, u128); 11] = [
         ("", 1),
-        ("b", 1),
-        ("kb", 1_000),
-        ("kib", 1 << 10),
-        ("mb", 1_000_000),
-        ("mib", 1 << 20),
-        ("gb", 1_000_000_000),
-        ("gib", 1 << 30),
-        ("tb", 1_000_000_000_000),
-        ("tib", 1 << 40),
-        ("pib", 1 << 50),
+        ("k", 1_000),
+        ("ki", 1 << 10),
+        ("m", 1_000_000),
+        ("mi", 1 << 20),
+        ("g", 1_000_000_000),
+        ("gi", 1 << 30),
+        ("t", 1_000_000_000_000),
+        ("ti", 1 << 40),
+        ("p", 1_000_000_000_000_000),
+        ("pi", 1 << 50),
     ];
-    units
+    let found = prefixes
         .into_iter()
-        .find(|(name, _)| unit.eq_ignore_ascii_case(name))
-        .map(|(_, factor)| factor)
+        .find(|(name, _)| prefix.eq_ignore_ascii_case(name));
+    found.map(|(_, factor)| factor)
+}
+
+/// `number` (digits, perhaps a point and up to 18 more digits) times `factor`, rounded down.
+fn multiply(number: &str, factor: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if fraction.len() > 18 {
+        return None;
+    }
+    let denominator = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let fraction = u128::from(fraction.parse::<u64>().ok()?);
+    let whole = u128::from(whole.parse::<u64>().ok()?).checked_mul(factor)?;
+    whole.checked_add(fraction.checked_mul(factor)? / denominator)
 }
 
 /// Splits a leading decimal number (digits and at most one point) from what follows it.

@@ -83,6 +83,44 @@ fn what_a_published_client_sends_is_understood() {
     );
 }
 
+/// An options block as the published client's `TopicCreateOptions` encoded it: every typed field
+/// set but `consumer_offset_durability` and `size_of_messages_required_to_save`.
+const PUBLISHED: &str = "\
+    0215000000636f6d7072657373696f6e5f616c676f726974686d0204000000677a6970\
+    021a000000636f6e73756d65725f6f66667365745f6475726162696c697479\
+    020a0000007265706c696361746564\
+    020a0000006475726162696c697479020a0000007265706c696361746564\
+    020e0000006d61785f746f7069635f73697a650c080000000000008002000000\
+    020e0000006d6573736167655f6578706972790c0800000000a0e3d08c000000\
+    02190000006d657373616765735f72657175697265645f746f5f736176650b0400000005000000\
+    0214000000707265616c6c6f636174655f7365676d656e7473030100000001\
+    020c0000007365676d656e745f73697a650c080000000000000800000000";
+
+#[test]
+fn a_block_of_the_published_client_is_understood() {
+    let digits: Vec<char> = PUBLISHED.chars().collect();
+    let byte = |pair: &[char]| {
+        u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hexadecimal")
+    };
+    let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+    let block = WireOptions::from_slice(&bytes).expect("a valid block");
+    let expected = RequestedTopicOptions {
+        compression_algorithm: Some(Compression::Gzip),
+        message_expiry_us: Some(7 * 86_400_000_000),
+        topic_bytes_max: Some(10 << 30),
+        segment_bytes: Some(128 << 20),
+        durability: Some(Durability::Replicated),
+        consumer_offset_durability: Some(Durability::Replicated),
+        save_messages: Some(5),
+        save_bytes: None,
+        preallocate_segments: Some(true),
+    };
+    assert_eq!(parse(&block), Ok(expected));
+    let options = TopicOptions::create(&expected, 3).expect("valid");
+    // What was chosen is shown byte for byte as it was sent.
+    assert_eq!(encode(&options).0.as_bytes(), bytes);
+}
+
 #[test]
 fn zero_asks_for_the_default() {
     let zero = 0_u64.to_le_bytes();
@@ -141,6 +179,7 @@ fn durations_are_read_as_people_write_them() {
     expiry("2weeks", Some(14 * 86_400 * second));
     expiry("1month", Some(2_630_016 * second));
     expiry("1 year", Some(31_557_600 * second));
+    expiry("1.5h", Some(5_400 * second));
     for text in ["unlimited", "none", "None", "never_expire"] {
         expiry(text, Some(UNLIMITED));
     }
@@ -153,7 +192,7 @@ fn durations_are_read_as_people_write_them() {
     for text in [
         "7",
         "days",
-        "1.5h",
+        "1.5.2h",
         "-1s",
         "1 fortnight",
         "99999999999999999999s",
@@ -169,7 +208,13 @@ fn sizes_are_read_as_people_write_them() {
     size("1048576", Some(1 << 20));
     size("1 GiB", Some(1 << 30));
     size("128MiB", Some(128 << 20));
-    size("128 mb", Some(128_000_000));
+    size("128 mB", Some(128_000_000));
+    size("10k", Some(10_000));
+    size("1 G", Some(1_000_000_000));
+    size("1GIB", Some(1 << 30));
+    size("1 KiB ", Some(1_024));
+    // A small b is a bit to published servers too.
+    size("128 mb", Some(16_000_000));
     size("1.5 GB", Some(1_500_000_000));
     size("0.5KiB", Some(512));
     size("1PiB", Some(1 << 50));
@@ -195,6 +240,52 @@ fn sizes_are_read_as_people_write_them() {
     topic("server_default", Some(0));
     topic("0", Some(0));
     topic("10 GiB", Some(10 << 30));
+}
+
+#[test]
+fn any_text_is_refused_or_read_and_never_panics() {
+    let pieces = [
+        "1",
+        "9",
+        "18446744073709551615",
+        ".",
+        " ",
+        "h",
+        "GiB",
+        "b",
+        "µs",
+        "ß",
+        "-",
+        "P",
+    ];
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..20_000 {
+        let text: String = (0..random.usize(1..8))
+            .map(|_| pieces[random.usize(0..pieces.len())])
+            .collect();
+        for key in ["message_expiry", "max_topic_size", "segment_size"] {
+            let parsed = one(key, TEXT, text.as_bytes());
+            assert!(
+                matches!(parsed, Ok(_) | Err(Status::INVALID_OPTION_VALUE)),
+                "{text:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn any_kind_and_bytes_are_refused_or_read_and_never_panic() {
+    let mut random = fastrand::Rng::with_seed(13);
+    let described = describe(1).expect("topic");
+    for _ in 0..20_000 {
+        let key = &described.entries[random.usize(0..described.entries.len())].key;
+        let value: Vec<u8> = (0..random.usize(1..10)).map(|_| random.u8(..)).collect();
+        let parsed = one(key, random.u8(1..20), &value);
+        assert!(
+            matches!(parsed, Ok(_) | Err(Status::INVALID_OPTION_VALUE)),
+            "{value:?}"
+        );
+    }
 }
 
 #[test]
