@@ -4,6 +4,7 @@
 //! **Start reading at**: `test.rs`, then `tidy.rs`.
 //! **Tests run with**: `cargo nextest run -p xtask` (which is also how the tidy checks run).
 
+mod autobahn;
 mod test;
 mod tidy;
 
@@ -13,8 +14,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test   install what the tests need, check style, run every test
-  tidy   only the checks of layers, lengths, words and documents";
+  test      install what the tests need, check style, run every test
+  tidy      only the checks of layers, lengths, words and documents
+  autobahn  the WebSocket conformance suite, both roles";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let result = match command {
         "test" => test::run(rest),
         "tidy" => tidy::run(),
+        "autobahn" => autobahn::run(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())
