@@ -186,6 +186,12 @@ impl EncodedHeader {
 }
 
 impl Header {
+    /// FIN, RSV1 and opcode (RFC 6455 §5.2).
+    #[inline]
+    pub(crate) const fn first_byte(&self) -> u8 {
+        (self.fin as u8) << 7 | (self.rsv1 as u8) << 6 | self.opcode as u8
+    }
+
     /// The header as bytes, the length in its shortest form (RFC 6455 §5.2).
     #[must_use]
     #[inline]
@@ -194,7 +200,7 @@ impl Header {
             bytes: [0; HEADER_BYTES_MAX],
             length: 0,
         };
-        let first = u8::from(self.fin) << 7 | u8::from(self.rsv1) << 6 | self.opcode as u8;
+        let first = self.first_byte();
         let mask_bit = u8::from(self.masking_key.is_some()) << 7;
         match self.payload_bytes {
             short @ 0..=125 => encoded.push(&[first, mask_bit | short as u8]),

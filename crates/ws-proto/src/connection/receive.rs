@@ -105,6 +105,9 @@ impl Connection {
         );
         self.timers.received = true;
         while !self.closing.receive_is_over() {
+            if let Some(event) = self.whole_message(chunk, position) {
+                return Some(event);
+            }
             match self.step(chunk, position) {
                 Ok(Step::Event(event)) => return Some(event),
                 Ok(Step::Continue) => {}
@@ -172,6 +175,41 @@ impl Connection {
         }
     }
 
+    /// The common case by the shortest way: a message of one frame that lies whole in the chunk
+    /// and needs nothing but unmasking. `None`, and nothing changed: anything else.
+    #[inline]
+    fn whole_message(&mut self, chunk: &mut [u8], position: &mut usize) -> Option<Event> {
+        let receiver = &self.receiver;
+        if receiver.message.is_some() || receiver.frame.is_some() || receiver.header_bytes > 0 {
+            return None;
+        }
+        let rest = chunk.get_mut(*position..)?;
+        let (header, header_bytes) = frame::parse(rest, &self.expectation()).ok()??;
+        let kind = match header.opcode {
+            OpCode::Text => MessageKind::Text,
+            OpCode::Binary => MessageKind::Binary,
+            _ => return None,
+        };
+        let limits = &self.config.limits;
+        let fits = header.payload_bytes <= limits.message_bytes_max && limits.fragments_max > 0;
+        if !header.fin || header.rsv1 || !fits {
+            return None;
+        }
+        let payload_bytes = usize::try_from(header.payload_bytes).ok()?;
+        let payload = rest.get_mut(header_bytes..)?.get_mut(..payload_bytes)?;
+        if let Some(key) = header.masking_key {
+            mask::apply(payload, key);
+        }
+        if kind == MessageKind::Text && !utf8::is_valid(payload) {
+            *position = chunk.len();
+            return Some(self.fail(ProtocolError::InvalidUtf8));
+        }
+        let start = *position + header_bytes;
+        *position = start + payload_bytes;
+        let payload = Payload::Chunk(start..*position);
+        Some(Event::Message { kind, payload })
+    }
+
     fn step(&mut self, chunk: &mut [u8], position: &mut usize) -> Result<Step, ProtocolError> {
         if let Some(frame) = self.receiver.frame {
             return self.continue_frame(frame, chunk, position);
@@ -201,18 +239,22 @@ impl Connection {
         self.whole_frame(&header, payload, range)
     }
 
+    const fn expectation(&self) -> Expectation {
+        Expectation {
+            receiver: self.role,
+            rsv1_negotiated: self.is_deflate_negotiated(),
+            message_open: self.receiver.message.is_some(),
+            frame_bytes_max: self.config.limits.frame_bytes_max,
+        }
+    }
+
     /// Reads a header at `position`, or keeps its start for the next chunk.
     fn read_header(
         &mut self,
         chunk: &[u8],
         position: &mut usize,
     ) -> Result<Option<Header>, ProtocolError> {
-        let expect = Expectation {
-            receiver: self.role,
-            rsv1_negotiated: self.is_deflate_negotiated(),
-            message_open: self.receiver.message.is_some(),
-            frame_bytes_max: self.config.limits.frame_bytes_max,
-        };
+        let expect = self.expectation();
         let rest = chunk.get(*position..).unwrap_or_default();
         let receiver = &mut self.receiver;
         let kept = usize::from(receiver.header_bytes);
@@ -288,6 +330,7 @@ impl Connection {
         }
         let plain = header.fin && header.opcode != OpCode::Continuation && !header.rsv1;
         if plain && let Some(message) = self.receiver.message.take() {
+            // Its header was cut, else `whole_message` had taken it.
             if message.kind == MessageKind::Text && !utf8::is_valid(payload) {
                 return Err(ProtocolError::InvalidUtf8);
             }

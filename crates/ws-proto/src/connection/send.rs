@@ -170,6 +170,8 @@ impl Connection {
         let sender = &mut self.sender;
         sender.in_flight_bytes = sender.sealed_bytes + sender.open.len();
         if sender.in_flight_bytes == 0 {
+            // A lent buffer that was not needed is not kept: an idle connection owns nothing.
+            sender.open = BytesMut::new();
             return None;
         }
         sender.pongs = 0;
@@ -187,7 +189,7 @@ impl Connection {
 
     /// Lends a buffer for small outgoing frames, such as the one of a finished
     /// [`Transmit::Contiguous`]; its content is discarded. Kept only until the next
-    /// `poll_transmit`. A driver that never calls it costs one allocation per write.
+    /// [`poll_transmit`](Self::poll_transmit). A driver that never calls it costs one allocation per write.
     pub fn recycle(&mut self, mut buffer: BytesMut) {
         if self.sender.open.capacity() == 0 {
             buffer.clear();
@@ -461,6 +463,8 @@ impl Start {
     }
 }
 
+/// Writes a header; the short forms, which small messages have, without a detour.
+#[inline]
 pub(super) fn put_header(
     target: &mut BytesMut,
     start: Start,
@@ -474,5 +478,35 @@ pub(super) fn put_header(
         payload_bytes: payload_bytes as u64,
         masking_key,
     };
-    target.put_slice(header.encode().as_slice());
+    let mask_bit = u8::from(masking_key.is_some()) << 7;
+    match payload_bytes {
+        0..=125 => target.put_slice(&[header.first_byte(), mask_bit | payload_bytes as u8]),
+        126..=0xFFFF => {
+            let [high, low] = (payload_bytes as u16).to_be_bytes();
+            target.put_slice(&[header.first_byte(), mask_bit | 126, high, low]);
+        }
+        _ => return target.put_slice(header.encode().as_slice()),
+    }
+    if let Some(key) = masking_key {
+        target.put_slice(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lent_buffer_is_not_kept() {
+        let mut connection = Connection::server(Config::default());
+        connection.recycle(BytesMut::with_capacity(4_096));
+        assert_eq!(connection.sender.open.capacity(), 4_096);
+        assert!(connection.poll_transmit().is_none());
+        assert_eq!(connection.sender.open.capacity(), 0);
+        connection.recycle(BytesMut::with_capacity(4_096));
+        connection.send_ping(b"").unwrap();
+        assert!(connection.poll_transmit().is_some());
+        assert_eq!(connection.sender.open.capacity(), 0);
+        assert_eq!(connection.sender.parts.capacity(), 0);
+    }
 }
