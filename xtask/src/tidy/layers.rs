@@ -12,8 +12,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("storage", &["wire"]),
     ("client", &["ws", "wire"]),
     ("server", &["ws", "wire", "storage"]),
-    // `ws` for its runtime builder only: `weir bench` drives the client itself.
-    ("weir", &["server", "client", "storage", "ws"]),
+    // `ws` for its runtime builder, `wire` for the batches that `weir bench` sends.
+    ("weir", &["server", "client", "storage", "ws", "wire"]),
     ("xtask", &[]),
 ];
 
