@@ -14,6 +14,7 @@ mod harness;
 mod http;
 mod malformed;
 mod own_client;
+mod published_control;
 mod published_python;
 mod published_rust;
 mod python;
