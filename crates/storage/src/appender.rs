@@ -15,6 +15,7 @@ use crate::{
     index::IndexEntry,
     layout, limits,
     log::{Appended, Pending, PendingBatch, Shared, Standing, State},
+    planted::{Bug, is_planted},
     segment::{self, Segment},
     tail::TailBatch,
 };
@@ -103,7 +104,14 @@ fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
 async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
     match work {
         Work::Group(group) => match write_group(shared, &group).await {
-            Ok(()) => publish_group(shared, group),
+            Ok(()) => {
+                publish_group(shared, group);
+                if is_planted(Bug::AcknowledgeBeforeSync) {
+                    let active = Rc::clone(shared.state.borrow().active());
+                    let file = active.open_file().expect("the active segment is open");
+                    drop(file.sync().await);
+                }
+            }
             Err(error) => fail(shared, group, &error),
         },
         Work::Roll => {
@@ -144,13 +152,53 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Res
         file.set_length(position).await.map_err(named("cut"))?;
         file.sync().await.map_err(sync_failed(named("sync")))?;
     }
-    let parts = encode_group(group, active.salt, position);
+    let mut parts = encode_group(group, active.salt, position);
+    if is_planted(Bug::IndexBeforeData) {
+        write_index_before(shared, &active, group).await?;
+    }
+    if is_planted(Bug::HeaderBeforeBody) {
+        let header = parts[0].split_to(ENTRY_HEADER_BYTES);
+        write_all_at(&file, position, vec![header])
+            .await
+            .map_err(named("write"))?;
+        file.sync().await.map_err(named("sync"))?;
+        let body_position = position + ENTRY_HEADER_BYTES as u64;
+        return write_all_at(&file, body_position, parts)
+            .await
+            .map_err(named("write"));
+    }
     write_all_at(&file, position, parts)
         .await
         .map_err(named("write"))?;
-    file.sync().await.map_err(sync_failed(named("sync")))?;
+    if !is_planted(Bug::NoSync) && !is_planted(Bug::AcknowledgeBeforeSync) {
+        file.sync().await.map_err(sync_failed(named("sync")))?;
+    }
     shared.syncs_count.set(shared.syncs_count.get() + 1);
     Ok(())
+}
+
+/// The planted bug [`Bug::IndexBeforeData`].
+async fn write_index_before<D: Disk>(
+    shared: &Shared<D>,
+    active: &Segment<D::File>,
+    group: &[PendingBatch],
+) -> Result<(), Error> {
+    let mut summary = active.summary();
+    for batch in group {
+        let end = entry_end(summary.end_position, batch.record.len());
+        summary.add(&batch.header, end);
+    }
+    let index = active
+        .resident_index()
+        .expect("the active segment's index is in memory");
+    segment::write_index(
+        &shared.disk,
+        &shared.directory,
+        &index,
+        &summary,
+        active.salt,
+    )
+    .await
 }
 
 /// A full disk that is noticed only by the sync is a failed sync all the same: which pages were

@@ -44,7 +44,10 @@ impl<D: Disk> DataDirectory<D> {
             .await
             .map_err(|error| cannot_write("list", path, error))?;
         let marked = names.iter().any(|entry| entry.name == MARKER_FILE);
-        let ours = |name: &str| name == LOCK_FILE || name.ends_with(UNFINISHED_SUFFIX);
+        // The root of a fresh ext file system holds a directory of its own.
+        let ours = |name: &str| {
+            name == LOCK_FILE || name == "lost+found" || name.ends_with(UNFINISHED_SUFFIX)
+        };
         if !marked && names.iter().any(|entry| !ours(&entry.name)) {
             return Err(Error::Foreign { path: path.into() });
         }

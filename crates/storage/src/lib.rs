@@ -16,11 +16,14 @@ pub mod journal;
 pub mod layout;
 pub mod limits;
 mod log;
+mod planted;
 mod reader;
 mod recovery;
 mod scan;
 mod segment;
 mod tail;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use data_directory::DataDirectory;
 pub use disk::CompioDisk;

@@ -18,6 +18,7 @@ use crate::{
     index::{Index, IndexEntry, SegmentSummary},
     layout::{self, PartitionFile},
     limits::{self, LogOptions},
+    planted::{Bug, is_planted},
     scan::{Scanned, Scanner, examine_remainder},
     segment::{self, FIRST_ENTRY_POSITION, Segment, SegmentHeader},
 };
@@ -246,6 +247,18 @@ async fn open_active<D: Disk>(
     let path = layout::segment_path(directory, base_offset);
     let (file, header) = open_segment(disk, &path, base_offset, OpenMode::ReadWrite).await?;
     let named = |operation| Error::at(operation, &path);
+    if is_planted(Bug::IndexBeforeData)
+        && let Some((index, summary)) =
+            segment::read_index(disk, directory, base_offset, header.salt).await
+    {
+        return Ok(Segment::new(
+            path,
+            header.salt,
+            summary,
+            Some(file),
+            Some(index),
+        ));
+    }
     let length = file.length().await.map_err(named("measure"))?;
     let Contents {
         summary,
@@ -276,7 +289,9 @@ async fn open_active<D: Disk>(
         // What was read may still lie in the page cache alone, left there by a process that was
         // killed: it must be durable before it is served. The cut must be too, or else what was
         // cut could come back behind records that are written from now on.
-        file.sync().await.map_err(named("sync"))?;
+        if !is_planted(Bug::TruncateNotSynced) {
+            file.sync().await.map_err(named("sync"))?;
+        }
     }
     Ok(Segment::new(
         path,

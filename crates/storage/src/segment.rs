@@ -30,6 +30,7 @@ use crate::{
     error::Error,
     index::{self, Index, SegmentSummary},
     layout,
+    planted::{Bug, is_planted},
 };
 
 const MAGIC: [u8; 8] = *b"WEIRSEG1";
@@ -201,7 +202,9 @@ pub(crate) async fn write_durable<D: Disk>(
     write_all_at(&file, 0, vec![bytes])
         .await
         .map_err(named("write"))?;
-    file.sync().await.map_err(named("sync"))?;
+    if !is_planted(Bug::RenameWithoutSync) {
+        file.sync().await.map_err(named("sync"))?;
+    }
     Ok(file)
 }
 
@@ -215,6 +218,9 @@ pub(crate) async fn publish<D: Disk>(
     disk.rename(unfinished, path)
         .await
         .map_err(|error| Error::io("rename", path, error))?;
+    if is_planted(Bug::NoDirectorySync) {
+        return Ok(());
+    }
     disk.sync_directory(directory)
         .await
         .map_err(|error| Error::io("sync directory", directory, error))

@@ -5,6 +5,8 @@
 //! counting or failing disk here; the server uses [`CompioDisk`].
 
 mod compio;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
 
 use std::{
     fmt,

@@ -1,0 +1,524 @@
+//! The crash explorer: runs a log on the simulated disk, cuts the power at every event, opens what
+//! may be left in many ways, and checks the promises. From some of those states it goes on, so
+//! that recovery itself, and what is appended after it, are cut too.
+//!
+//! `SEED=<n>` runs one seed. The planted bugs prove that the explorer can see.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    rc::Rc,
+};
+
+use bytes::{Bytes, BytesMut};
+use wire::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchView, Batches, Message};
+
+use super::crash::CrashSpace;
+use crate::{
+    LogOptions, PartitionLog,
+    disk::{
+        Disk,
+        sim::{Content, Event, SimDisk},
+    },
+    limits,
+    planted::{Bug, plant},
+};
+
+const DIRECTORY: &str = "/p";
+/// Turns that an operation takes at most while events are recorded.
+const TURNS_MAX: u64 = 2;
+
+/// What was asked of the log and answered, each with the number of events before.
+#[derive(Debug, Default)]
+struct History {
+    /// Durable or not, by base offset: batches known from before this power cycle.
+    before: BTreeMap<u64, Bytes>,
+    /// What was acknowledged before this power cycle.
+    acknowledged_before: u64,
+    /// Offset that recovery found, once it was done.
+    opened: Option<(usize, u64)>,
+    /// Batches of this power cycle, by base offset.
+    sent: BTreeMap<u64, Bytes>,
+    /// Next offsets that were acknowledged.
+    acknowledged: Vec<(usize, u64)>,
+    /// Offsets before which removal was asked for.
+    removal_asked: Vec<(usize, u64)>,
+    /// Offsets before which a purge was acknowledged.
+    purged: Vec<(usize, u64)>,
+}
+
+impl History {
+    fn at<'a>(list: &'a [(usize, u64)], events: usize) -> impl Iterator<Item = u64> + 'a {
+        list.iter()
+            .filter(move |(number, _)| *number <= events)
+            .map(|(_, offset)| *offset)
+    }
+
+    fn is_open_at(&self, events: usize) -> Option<u64> {
+        self.opened
+            .filter(|(number, _)| *number <= events)
+            .map(|(_, offset)| offset)
+    }
+
+    /// What must be there after a power cut.
+    fn acknowledged_at(&self, events: usize) -> u64 {
+        let recovered = self.is_open_at(events).unwrap_or(0);
+        let acknowledged = Self::at(&self.acknowledged, events).max().unwrap_or(0);
+        self.acknowledged_before.max(recovered).max(acknowledged)
+    }
+
+    /// The batch that may be at this offset.
+    fn expected(&self, base_offset: u64, events: usize) -> Option<&Bytes> {
+        match self.is_open_at(events) {
+            Some(recovered) if base_offset >= recovered => self.sent.get(&base_offset),
+            _ => self.before.get(&base_offset),
+        }
+    }
+}
+
+fn random(state: &mut u64, bound: u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % bound
+}
+
+/// With `aligned`, entries end where sectors do, so that a power cut can separate them cleanly.
+fn batch(state: &mut u64, aligned: bool) -> BytesMut {
+    if aligned {
+        let entry_bytes = 512 * (1 + random(state, 4));
+        return batch_of(state, &[entry_bytes - 32 - 256 - 48]);
+    }
+    let sizes: Vec<u64> = (0..=random(state, 3))
+        .map(|_| match random(state, 4) {
+            0 => random(state, 100),
+            1 | 2 => random(state, 3_000),
+            _ => random(state, 14_000),
+        })
+        .collect();
+    batch_of(state, &sizes)
+}
+
+/// A batch of messages with payloads of these sizes and some content.
+fn batch_of(state: &mut u64, sizes: &[u64]) -> BytesMut {
+    let mut buffer = BytesMut::new();
+    let mut builder = BatchBuilder::new(&mut buffer);
+    for payload_bytes in sizes.iter().copied() {
+        let fill = random(state, 256) as u8;
+        let payload: Vec<u8> = (0..payload_bytes)
+            .map(|at| fill.wrapping_add(at as u8))
+            .collect();
+        let message = Message {
+            id: u128::from(*state),
+            payload: &payload,
+            ..Message::default()
+        };
+        builder.push(message).expect("within limits");
+    }
+    builder.finish().expect("not empty");
+    buffer
+}
+
+fn options() -> LogOptions {
+    LogOptions {
+        segment_bytes_max: limits::SEGMENT_BYTES_MIN,
+        index_interval_bytes: limits::INDEX_INTERVAL_BYTES_MIN,
+        tail_bytes_max: 0,
+    }
+}
+
+/// Works on a log for a while, and writes down what was promised.
+fn work(disk: &SimDisk, history: History, steps: usize, state: &mut u64, aligned: bool) -> History {
+    let history = Rc::new(RefCell::new(history));
+    disk.run(async {
+        let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options()).await;
+        let (log, report) = opened.expect("opens");
+        history.borrow_mut().opened = Some((disk.events_count(), report.next_offset));
+        let mut next_offset = report.next_offset;
+        // Producers send again what was not acknowledged: the same sizes at the same places.
+        let lost: Vec<Bytes> = {
+            let history = history.borrow();
+            history
+                .before
+                .range(next_offset..)
+                .map(|(_, batch)| batch.clone())
+                .take(4)
+                .collect()
+        };
+        for lost in lost {
+            let view = BatchView::parse_layout(&lost).expect("a batch");
+            let sizes: Vec<u64> = view
+                .frames()
+                .map(|frame| u64::from(frame.payload_length()))
+                .collect();
+            let again = batch_of(state, &sizes);
+            append(disk, &log, &history, &mut next_offset, again);
+        }
+        for _ in 0..steps {
+            match random(state, 24) {
+                0 => remove(disk, &log, &history, next_offset, true),
+                1 => remove(disk, &log, &history, next_offset / 2, false),
+                _ => {
+                    for _ in 0..=random(state, 3) {
+                        let batch = batch(state, aligned);
+                        append(disk, &log, &history, &mut next_offset, batch);
+                    }
+                }
+            }
+            if random(state, 3) > 0 {
+                wait(disk, &log, next_offset).await;
+            }
+        }
+        log.close().await.expect("no failures were planned");
+    });
+    disk.drain();
+    Rc::try_unwrap(history)
+        .expect("all work is done")
+        .into_inner()
+}
+
+/// Turns until everything that was appended is durable.
+async fn wait(disk: &SimDisk, log: &PartitionLog<SimDisk>, next_offset: u64) {
+    while log.next_offset() < next_offset {
+        // Any operation takes its turns.
+        disk.list(Path::new(DIRECTORY)).await.expect("lists");
+        std::future::ready(()).await;
+        yield_once().await;
+    }
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|_| match std::mem::replace(&mut yielded, true) {
+        true => std::task::Poll::Ready(()),
+        false => std::task::Poll::Pending,
+    })
+    .await;
+}
+
+fn append(
+    disk: &SimDisk,
+    log: &PartitionLog<SimDisk>,
+    history: &Rc<RefCell<History>>,
+    next_offset: &mut u64,
+    batch: BytesMut,
+) {
+    let appended = log.append(batch.clone(), 1_000);
+    history
+        .borrow_mut()
+        .sent
+        .insert(*next_offset, batch.freeze());
+    let count = history.borrow().sent[next_offset][48];
+    *next_offset += u64::from(count);
+    let (disk, history, expected) = (disk.clone(), Rc::clone(history), *next_offset);
+    disk.clone().spawn(async move {
+        let appended = appended.await.expect("no failures were planned");
+        assert_eq!(
+            appended.base_offset + u64::from(appended.message_count),
+            expected
+        );
+        history
+            .borrow_mut()
+            .acknowledged
+            .push((disk.events_count(), expected));
+    });
+}
+
+fn remove(
+    disk: &SimDisk,
+    log: &PartitionLog<SimDisk>,
+    history: &Rc<RefCell<History>>,
+    before_offset: u64,
+    purge: bool,
+) {
+    history
+        .borrow_mut()
+        .removal_asked
+        .push((disk.events_count(), before_offset));
+    let (purged, removed) = match purge {
+        true => (Some(log.purge()), None),
+        false => (None, Some(log.remove_segments_before(before_offset))),
+    };
+    let (events, history) = (disk.clone(), Rc::clone(history));
+    disk.spawn(async move {
+        if let Some(removed) = removed {
+            removed.await.expect("no failures were planned");
+        }
+        if let Some(purged) = purged {
+            purged.await.expect("no failures were planned");
+            history
+                .borrow_mut()
+                .purged
+                .push((events.events_count(), before_offset));
+        }
+    });
+}
+
+/// Opens what is left and checks every promise; gives what recovery found.
+fn check(content: Content, history: &History, events: usize) -> Result<u64, String> {
+    let disk = SimDisk::new(content, 1);
+    disk.run(async {
+        let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options()).await;
+        let (log, report) = opened.map_err(|error| error.to_string())?;
+        if let Some(corruption) = report.corruption {
+            return Err(format!("taken for damage: {corruption}"));
+        }
+        let acknowledged = history.acknowledged_at(events);
+        if report.next_offset < acknowledged {
+            let next_offset = report.next_offset;
+            return Err(format!(
+                "acknowledged up to {acknowledged}, found {next_offset}"
+            ));
+        }
+        let removable = History::at(&history.removal_asked, events)
+            .max()
+            .unwrap_or(0);
+        if report.first_offset > removable {
+            return Err(format!("lost what is before {}", report.first_offset));
+        }
+        let purged = History::at(&history.purged, events).max().unwrap_or(0);
+        if report.first_offset < purged {
+            return Err(format!(
+                "purged up to {purged}, found {}",
+                report.first_offset
+            ));
+        }
+        let mut offset = report.first_offset;
+        while offset < report.next_offset {
+            let records = log.read(offset, u32::MAX, 1 << 20).await;
+            let records = records.map_err(|error| error.to_string())?;
+            if records.first_offset != offset || records.is_empty() {
+                return Err(format!("a hole at {offset}"));
+            }
+            check_records(&records.parts, history, events)?;
+            offset = records.next_offset;
+        }
+        Ok(report.next_offset)
+    })
+}
+
+fn check_records(parts: &[Bytes], history: &History, events: usize) -> Result<(), String> {
+    for record in parts {
+        for view in Batches::new(record) {
+            let view = view.map_err(|error| format!("not a batch: {error}"))?;
+            let offset = view.first_offset();
+            let expected = history
+                .expected(offset, events)
+                .ok_or_else(|| format!("nothing was ever appended at {offset}"))?;
+            if view.bytes()[BATCH_HEADER_BYTES..] != expected[BATCH_HEADER_BYTES..] {
+                return Err(format!("wrong bytes at {offset}"));
+            }
+            view.verify_checksums()
+                .map_err(|error| format!("at {offset}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// How much to explore.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    first_seed: u64,
+    seeds_count: u64,
+    steps: usize,
+    states_per_event: usize,
+    /// One of so many states is gone on from; 0 is none.
+    second_cycle_every: usize,
+}
+
+/// Explores; the number of states that were checked, or the first broken promise.
+fn explore(extent: Extent) -> Result<usize, String> {
+    let mut states_count = 0;
+    for seed in extent.first_seed..extent.first_seed + extent.seeds_count {
+        let disk = SimDisk::with_directory(Path::new(DIRECTORY), seed);
+        let start = disk.content();
+        disk.record(TURNS_MAX);
+        let mut state = seed;
+        let history = work(
+            &disk,
+            History::default(),
+            extent.steps,
+            &mut state,
+            seed.is_multiple_of(2),
+        );
+        let events = disk.take_events();
+        explore_cycle(
+            &start,
+            &events,
+            &history,
+            extent,
+            true,
+            seed,
+            &mut states_count,
+        )
+        .map_err(|reason| format!("SEED={seed}: {reason}"))?;
+    }
+    Ok(states_count)
+}
+
+fn explore_cycle(
+    start: &Content,
+    events: &[Event],
+    history: &History,
+    extent: Extent,
+    first: bool,
+    seed: u64,
+    states_count: &mut usize,
+) -> Result<(), String> {
+    let mut space = CrashSpace::new(start);
+    for number in 0..=events.len() {
+        if let Some(event) = number.checked_sub(1).map(|last| &events[last]) {
+            space.advance(event);
+        }
+        let choosers = space.choosers(extent.states_per_event, seed ^ number as u64);
+        for chooser in choosers {
+            *states_count += 1;
+            let content = space.state(chooser.clone());
+            let checked =
+                catch_unwind(AssertUnwindSafe(|| check(content.clone(), history, number)));
+            let place = || format!("after event {number} ({chooser:?}, first cycle: {first})");
+            let recovered = checked
+                .unwrap_or_else(|_| Err("panicked".into()))
+                .map_err(|reason| format!("{}: {reason}", place()))?;
+            let chosen = extent.second_cycle_every > 0
+                && states_count.is_multiple_of(extent.second_cycle_every);
+            if first && chosen {
+                second_cycle(
+                    content,
+                    history,
+                    number,
+                    recovered,
+                    extent,
+                    seed,
+                    states_count,
+                )
+                .map_err(|reason| format!("{}, then {reason}", place()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Goes on from a state after a power cut.
+fn second_cycle(
+    content: Content,
+    history: &History,
+    events: usize,
+    recovered: u64,
+    extent: Extent,
+    seed: u64,
+    states_count: &mut usize,
+) -> Result<(), String> {
+    let mut before = history.before.clone();
+    before.extend(history.sent.clone());
+    let inherited = |list: &[(usize, u64)]| {
+        History::at(list, events)
+            .map(|offset| (0, offset))
+            .collect::<Vec<_>>()
+    };
+    let next = History {
+        before,
+        acknowledged_before: history.acknowledged_at(events),
+        removal_asked: inherited(&history.removal_asked),
+        purged: inherited(&history.purged),
+        ..History::default()
+    };
+    let mut state = seed ^ recovered ^ events as u64;
+    let disk = SimDisk::new(content.clone(), state);
+    disk.record(TURNS_MAX);
+    let next = work(&disk, next, 3, &mut state, seed.is_multiple_of(2));
+    let recorded = disk.take_events();
+    let extent = Extent {
+        states_per_event: extent.states_per_event / 4 + 2,
+        ..extent
+    };
+    explore_cycle(
+        &content,
+        &recorded,
+        &next,
+        extent,
+        false,
+        seed,
+        states_count,
+    )
+}
+
+fn explore_with(bug: Option<Bug>, extent: Extent) -> Result<usize, String> {
+    plant(bug);
+    let explored = catch_unwind(AssertUnwindSafe(|| explore(extent)));
+    plant(None);
+    explored.unwrap_or_else(|_| Err("panicked".into()))
+}
+
+const EXTENT: Extent = Extent {
+    first_seed: 1,
+    seeds_count: 2,
+    steps: 24,
+    states_per_event: 64,
+    second_cycle_every: 40,
+};
+
+/// States that each of four tests checks at least; they run beside each other.
+const STATES_MIN: usize = 25_000;
+
+/// Explores every fourth seed from `first_seed` on until enough states were seen.
+fn assert_sound(first_seed: u64) {
+    let fixed = std::env::var("SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("SEED is a number"));
+    let mut states_count = 0;
+    let mut seed = fixed.unwrap_or(first_seed);
+    while states_count < STATES_MIN {
+        let extent = Extent {
+            first_seed: seed,
+            seeds_count: 1,
+            ..EXTENT
+        };
+        states_count += explore_with(None, extent).unwrap();
+        if fixed.is_some() {
+            break;
+        }
+        seed += 4;
+    }
+    println!("{states_count} states");
+}
+
+#[test]
+fn no_power_cut_breaks_a_promise_first_quarter() {
+    assert_sound(1);
+}
+
+#[test]
+fn no_power_cut_breaks_a_promise_second_quarter() {
+    assert_sound(2);
+}
+
+#[test]
+fn no_power_cut_breaks_a_promise_third_quarter() {
+    assert_sound(3);
+}
+
+#[test]
+fn no_power_cut_breaks_a_promise_fourth_quarter() {
+    assert_sound(4);
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in [
+        Bug::NoSync,
+        Bug::NoDirectorySync,
+        Bug::AcknowledgeBeforeSync,
+        Bug::NoChecksum,
+        Bug::IndexBeforeData,
+        Bug::RenameWithoutSync,
+        Bug::TruncateNotSynced,
+        Bug::HeaderBeforeBody,
+    ] {
+        let found = explore_with(Some(bug), EXTENT);
+        let reason = found.expect_err(&format!("{bug:?} was not found"));
+        println!("{bug:?}: {reason}");
+    }
+}

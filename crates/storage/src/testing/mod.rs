@@ -1,0 +1,5 @@
+//! Tools that prove the log: power cuts, and the explorer that checks what is left after them.
+
+pub mod crash;
+#[cfg(test)]
+mod explorer;
