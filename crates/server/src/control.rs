@@ -16,6 +16,7 @@ use wire::Status;
 
 use crate::catalog::{
     ApplyError, Catalog, CatalogLimits, Change, Effects, GroupCoordinator, GroupKey, ROOT_USER_ID,
+    check_password,
 };
 use crate::partition::{Journal, status_of};
 use crate::password;
@@ -167,6 +168,9 @@ impl ControlPlane {
                 (password.clone(), Some(password))
             }
         };
+        // Published clients refuse to send any other, so nobody could log in.
+        check_password(&password)
+            .map_err(|status| OpenError::Root(format!("{status}; it has 3 to 100 bytes")))?;
         let hashing = move || password::hash(&password);
         let hash = match shard.password_checks.run(hashing).await {
             Some(hash) => hash.map_err(refused)?,
