@@ -115,13 +115,22 @@ impl Session {
         login: Login,
         poll: PollMessages<'_>,
     ) -> Result<Reply, Status> {
-        let target = self.offset_target(
+        let target = match self.offset_target(
             login,
             poll.consumer,
             poll.stream,
             poll.topic,
             poll.partition,
-        )?;
+        ) {
+            // The topic shrank: a group's member learns its new share by syncing, as if another
+            // member had the partition.
+            Err(Status::PARTITION_NOT_FOUND)
+                if matches!(poll.consumer.kind, ConsumerKind::Group) =>
+            {
+                return Ok(sync_required(request));
+            }
+            target => target?,
+        };
         let key = target.key;
         if let Some(group) = target.group {
             let snapshot = self.shard.snapshot();
@@ -130,10 +139,7 @@ impl Session {
                 .check_poll(group, self.number, key.partition_id)
             {
                 PollVerdict::Owned => {}
-                PollVerdict::Resync => {
-                    let head = reply::poll_messages_head(request, PARTITION_SYNC_REQUIRED, 0, 0, 0);
-                    return Ok(Reply::Frame(vec![Bytes::copy_from_slice(&head)]));
-                }
+                PollVerdict::Resync => return Ok(sync_required(request)),
                 PollVerdict::NotMember => return Err(Status::CONSUMER_GROUP_MEMBER_NOT_FOUND),
             }
         }
@@ -293,4 +299,10 @@ impl Session {
             group,
         })
     }
+}
+
+/// The empty poll reply that tells a group's member to sync its assignment.
+fn sync_required(request: &RequestHeader) -> Reply {
+    let head = reply::poll_messages_head(request, PARTITION_SYNC_REQUIRED, 0, 0, 0);
+    Reply::Frame(vec![Bytes::copy_from_slice(&head)])
 }

@@ -16,6 +16,7 @@ matrix!(
     updates_and_purges,
     options_are_described_and_kept,
     groups_are_managed,
+    groups_follow_a_shrinking_topic,
 );
 
 async fn connect_as(
@@ -346,4 +347,38 @@ async fn groups_are_managed(setup: Setup) {
         client.get_me().await.expect("asked").consumer_groups_count,
         0
     );
+}
+
+async fn groups_follow_a_shrinking_topic(setup: Setup) {
+    let server = setup.start();
+    let client = connect(&server, setup.transport).await;
+    create_topic(&client, 3).await;
+    client
+        .create_consumer_group(&stream(), &topic(), "workers")
+        .await
+        .expect("created");
+    client
+        .join_consumer_group(&stream(), &topic(), &named("workers"))
+        .await
+        .expect("joined");
+    let workers = Consumer::group(named("workers"));
+    let next = PollingStrategy::next();
+    let poll_group = async || {
+        client
+            .poll_messages(&stream(), &topic(), None, &workers, &next, 10, true)
+            .await
+            .expect("polled")
+            .partition_id
+    };
+    assert_eq!(
+        [poll_group().await, poll_group().await, poll_group().await],
+        [0, 1, 2]
+    );
+    client
+        .delete_partitions(&stream(), &topic(), 2)
+        .await
+        .expect("deleted");
+    for _ in 0..4 {
+        assert_eq!(poll_group().await, 0);
+    }
 }
