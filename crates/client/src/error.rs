@@ -53,7 +53,10 @@ pub enum Error {
     #[error("the messages do not make a batch: {0}")]
     Batch(#[from] BatchError),
     /// The request is larger than a frame may be. Send it in parts.
-    #[error("the request has {0} bytes, a frame holds {max}; send less at once", max = wire::limits::FRAME_BYTES_MAX)]
+    #[error(
+        "the request has {0} bytes, a frame holds {max}; send less at once",
+        max = wire::limits::FRAME_BYTES_MAX
+    )]
     TooBig(usize),
 }
 

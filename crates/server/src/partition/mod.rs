@@ -423,7 +423,7 @@ fn log_options(catalog: &Catalog, key: PartitionKey) -> LogOptions {
 /// What recovery found, for the operator.
 fn tell(key: PartitionKey, report: &RecoveryReport) {
     if let Some(torn) = &report.torn_tail {
-        tracing::warn!(partition = %key, %torn, "a torn tail was cut; nothing acknowledged is in it");
+        tracing::warn!(partition = %key, %torn, "bytes behind the last whole record were cut");
     }
     if let Some(corruption) = &report.corruption {
         tracing::error!(partition = %key, %corruption,

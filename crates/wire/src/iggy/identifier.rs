@@ -3,7 +3,8 @@
 //! ```text
 //! identifier   = kind u8 (1 number, 2 name) · length u8 · 4 bytes or 1 to 255 bytes of UTF-8
 //! consumer     = kind u8 (1 consumer, 2 group) · identifier
-//! partitioning = kind u8 (1 balanced, 2 partition, 3 key) · length u8 · nothing, u32 or 1 to 255 bytes
+//! partitioning = kind u8 (1 balanced, 2 partition, 3 key) · length u8 · nothing, u32 or 1 to 255
+//!                bytes
 //! ```
 
 use super::published::{WireConsumer, WireIdentifier};

@@ -189,7 +189,8 @@ impl Connection {
 
     /// Lends a buffer for small outgoing frames, such as the one of a finished
     /// [`Transmit::Contiguous`]; its content is discarded. Kept only until the next
-    /// [`poll_transmit`](Self::poll_transmit). A driver that never calls it costs one allocation per write.
+    /// [`poll_transmit`](Self::poll_transmit). A driver that never calls it costs one allocation
+    /// per write.
     pub fn recycle(&mut self, mut buffer: BytesMut) {
         if self.sender.open.capacity() == 0 {
             buffer.clear();
