@@ -7,7 +7,8 @@
 //!
 //! **Start reading at** [`boot`], then `shard`, then `session`.
 //!
-//! **Tests run with** `cargo nextest run -p server`; the whole server in `cargo nextest run -p weir`.
+//! **Tests run with** `cargo nextest run -p server`; the whole server in
+//! `cargo nextest run -p weir`.
 
 pub mod boot;
 pub mod catalog;
@@ -22,3 +23,4 @@ pub mod password;
 mod session;
 mod shard;
 mod transport;
+mod verified;

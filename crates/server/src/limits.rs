@@ -48,7 +48,7 @@ pub struct Limits {
     /// Offset records in a partition's journal before it is rewritten to its live entries.
     pub offset_records_before_rewrite: usize,
     /// Password checks running at one time on a shard. Argon2id takes 19 MiB each, so a flood of
-    /// logins costs at most 4 × 19 MiB per shard; the others wait.
+    /// logins costs at most 2 × 19 MiB per shard; the others wait.
     pub password_checks_max: usize,
 }
 
@@ -70,7 +70,7 @@ impl Default for Limits {
             partitions_opening_max: 16,
             consumer_offsets_max: 65_536,
             offset_records_before_rewrite: 16_384,
-            password_checks_max: 4,
+            password_checks_max: 2,
         }
     }
 }

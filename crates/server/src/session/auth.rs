@@ -7,7 +7,7 @@ use wire::iggy::login::{self, Credentials};
 use wire::iggy::reply;
 
 use super::{ClientInfo, Login, Outcome, Reply, Session};
-use crate::catalog::UserStatus;
+use crate::catalog::{User, UserStatus};
 use crate::control::{ControlRequest, now_us};
 use crate::password;
 
@@ -54,12 +54,26 @@ impl Session {
     async fn check_password(&self, username: &str, password: &str) -> Result<u32, EvictionReason> {
         let snapshot = self.shard.snapshot();
         let user = snapshot.catalog.user(username.into()).cloned();
+        if let Some(user) = &user
+            && self
+                .shard
+                .verified_passwords
+                .contains(user.id, &user.password_hash, password)
+        {
+            return active(user);
+        }
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let password = password.to_owned();
-        let check = move || password::verify(&password, hash.as_deref());
+        let check = {
+            let password = password.to_owned();
+            move || password::verify(&password, hash.as_deref())
+        };
         match (self.shard.password_checks.run(check).await, user) {
-            (Some(true), Some(user)) if user.status == UserStatus::Active => Ok(user.id),
-            (Some(true), Some(_)) => Err(EvictionReason::UserInactive),
+            (Some(true), Some(user)) => {
+                self.shard
+                    .verified_passwords
+                    .insert(user.id, &user.password_hash, password);
+                active(&user)
+            }
             (None, _) => Err(EvictionReason::SessionError),
             _ => Err(EvictionReason::InvalidCredentials),
         }
@@ -71,8 +85,7 @@ impl Session {
             .catalog
             .token_user(&password::hash_token(token), now_us());
         match found {
-            Ok(user) if user.status == UserStatus::Active => Ok(user.id),
-            Ok(_) => Err(EvictionReason::UserInactive),
+            Ok(user) => active(user),
             Err(_) => Err(EvictionReason::InvalidToken),
         }
     }
@@ -99,5 +112,13 @@ impl Session {
                 "memberships were not ended"
             );
         }
+    }
+}
+
+/// The user, if they may log in.
+fn active(user: &User) -> Result<u32, EvictionReason> {
+    match user.status {
+        UserStatus::Active => Ok(user.id),
+        UserStatus::Inactive => Err(EvictionReason::UserInactive),
     }
 }

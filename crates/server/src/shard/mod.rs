@@ -21,6 +21,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::partition::{Partition, Storage};
 use crate::session::ClientInfo;
+use crate::verified::VerifiedPasswords;
 
 pub(crate) mod accept;
 pub(crate) mod event;
@@ -58,6 +59,7 @@ pub(crate) struct Shard {
     pub(crate) metrics: Metrics,
     pub(crate) storage: Storage,
     pub(crate) password_checks: PasswordGate,
+    pub(crate) verified_passwords: VerifiedPasswords,
     mailboxes: Vec<Mailbox>,
     snapshot: RefCell<Arc<ControlSnapshot>>,
     partitions: RefCell<HashMap<PartitionKey, Slot>>,
@@ -142,6 +144,7 @@ impl Shard {
         Rc::new(Self {
             index,
             password_checks: PasswordGate::new(limits.password_checks_max),
+            verified_passwords: VerifiedPasswords::new(),
             limits,
             machine,
             metrics: Metrics::default(),
