@@ -12,7 +12,7 @@ use crate::{
     disk::{Disk, DiskFile, write_all_at},
     entry::{ENTRY_HEADER_BYTES, EntryHeader, entry_end},
     error::Error,
-    index::IndexEntry,
+    index::{Index, IndexEntry},
     layout, limits,
     log::{Appended, Pending, PendingBatch, Shared, Standing, State},
     planted::{Bug, is_planted},
@@ -137,21 +137,10 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
 
 /// Writes and syncs a group behind what is durable.
 async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Result<(), Error> {
-    let (active, full) = {
-        let state = shared.state.borrow();
-        (
-            Rc::clone(state.active()),
-            matches!(state.standing, Standing::Full),
-        )
-    };
+    let active = Rc::clone(shared.state.borrow().active());
     let named = |operation| Error::at(operation, &active.path);
     let file = active.open_file().expect("the active segment is open");
     let position = active.summary().end_position;
-    if full {
-        // Cut what the write that found the disk full may have left, before writing there again.
-        file.set_length(position).await.map_err(named("cut"))?;
-        file.sync().await.map_err(sync_failed(named("sync")))?;
-    }
     let mut parts = encode_group(group, active.salt, position);
     if is_planted(Bug::IndexBeforeData) {
         write_index_before(shared, &active, group).await?;
@@ -167,14 +156,32 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Res
             .await
             .map_err(named("write"));
     }
-    write_all_at(&file, position, parts)
-        .await
-        .map_err(named("write"))?;
+    if let Err(error) = write_all_at(&file, position, parts).await {
+        let error = named("write")(error);
+        if matches!(error, Error::Full { .. }) {
+            cut_leftovers(&active).await?;
+        }
+        return Err(error);
+    }
     if !is_planted(Bug::NoSync) && !is_planted(Bug::AcknowledgeBeforeSync) {
-        file.sync().await.map_err(sync_failed(named("sync")))?;
+        file.sync()
+            .await
+            .map_err(Error::sync_at("sync", &active.path))?;
     }
     shared.syncs_count.set(shared.syncs_count.get() + 1);
     Ok(())
+}
+
+/// Cuts what the write that found the disk full may have left: whole records even, which nobody
+/// was promised and which must neither be written over nor sealed in.
+async fn cut_leftovers<F: DiskFile>(active: &Segment<F>) -> Result<(), Error> {
+    let file = active.open_file().expect("the active segment is open");
+    file.set_length(active.summary().end_position)
+        .await
+        .map_err(Error::sync_at("cut", &active.path))?;
+    file.sync()
+        .await
+        .map_err(Error::sync_at("sync", &active.path))
 }
 
 /// The planted bug [`Bug::IndexBeforeData`].
@@ -199,12 +206,6 @@ async fn write_index_before<D: Disk>(
         active.salt,
     )
     .await
-}
-
-/// A full disk that is noticed only by the sync is a failed sync all the same: which pages were
-/// written is unknown.
-fn sync_failed(named: impl FnOnce(io::Error) -> Error) -> impl FnOnce(io::Error) -> Error {
-    move |error| named(io::Error::other(error))
 }
 
 /// The bytes of a group: an entry per batch. Small records are copied next to each other, large
@@ -319,22 +320,22 @@ async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
     let mut state = shared.state.borrow_mut();
     state.segments.push_back(Rc::new(next));
     let log = Rc::clone(shared);
+    let index = sealed
+        .resident_index()
+        .expect("the active segment's index is in memory");
     spawn(shared, &mut state, async move {
-        finish_sealed(&log, &sealed).await
+        finish_sealed(&log, &sealed, &index).await;
     });
     Ok(())
 }
 
 /// Writes the index of a segment that was sealed, outside the way of commits.
-async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>>) {
-    let index = sealed
-        .resident_index()
-        .expect("the index is kept until it is written");
+async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>>, index: &Index) {
     let summary = sealed.summary();
     let written = segment::write_index(
         &shared.disk,
         &shared.directory,
-        &index,
+        index,
         &summary,
         sealed.salt,
     );
@@ -374,17 +375,21 @@ async fn remove<D: Disk>(
             state.tail.forget_before(first_offset);
             oldest
         };
+        if let Err(error) = shared.disk.remove_file(&oldest.path).await {
+            // It is still there: later removals must not go past it.
+            shared
+                .state
+                .borrow_mut()
+                .segments
+                .push_front(Rc::clone(&oldest));
+            return Err(Error::io("remove", &oldest.path, error));
+        }
         let directory = &shared.directory;
-        let named = |operation| Error::at(operation, directory);
-        shared
-            .disk
-            .remove_file(&oldest.path)
-            .await
-            .map_err(named("remove from"))?;
         let index = layout::index_path(directory, oldest.summary().base_offset);
         match shared.disk.remove_file(&index).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(named("remove from")(error));
+                // Left without its segment, it is removed when the log is opened.
+                tracing::warn!(path = %index.display(), %error, "index not removed");
             }
             _ => {}
         }
@@ -392,6 +397,6 @@ async fn remove<D: Disk>(
             .disk
             .sync_directory(directory)
             .await
-            .map_err(named("sync directory"))?;
+            .map_err(Error::sync_at("sync directory", directory))?;
     }
 }

@@ -149,6 +149,16 @@ impl Error {
         }
     }
 
+    /// A failed sync. A full disk that is noticed only here is no lesser failure: which pages or
+    /// names are durable is unknown.
+    pub(crate) fn sync_at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            operation,
+            path: path.into(),
+            source: Arc::new(source),
+        }
+    }
+
     /// [`Self::io`] as a function of what the system said.
     pub(crate) fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::io(operation, path, source)

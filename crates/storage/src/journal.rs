@@ -355,19 +355,10 @@ async fn commit<D: Disk>(shared: &Shared<D>, mut changes: Vec<Change>) -> Result
         state.reopen();
         return Ok(());
     }
-    let named = |operation| Error::at(operation, &shared.path);
-    let (file, salt, position, full) = {
+    let (file, salt, position) = {
         let state = shared.state.borrow();
-        let full = matches!(state.standing, Standing::Full);
-        (state.file.clone(), state.salt, state.end_position, full)
+        (state.file.clone(), state.salt, state.end_position)
     };
-    if full {
-        // Cut what the write that found the disk full may have left.
-        file.set_length(position).await.map_err(named("cut"))?;
-        file.sync()
-            .await
-            .map_err(|error| named("sync")(io::Error::other(error)))?;
-    }
     let records: Vec<&Bytes> = changes
         .iter()
         .filter_map(|change| match change {
@@ -377,12 +368,21 @@ async fn commit<D: Disk>(shared: &Shared<D>, mut changes: Vec<Change>) -> Result
         .collect();
     let bytes = encode(&records, salt, position);
     let end_position = position + bytes.len() as u64;
-    write_all_at(&file, position, vec![bytes])
-        .await
-        .map_err(named("write"))?;
+    if let Err(error) = write_all_at(&file, position, vec![bytes]).await {
+        let error = Error::io("write", &shared.path, error);
+        if matches!(error, Error::Full { .. }) {
+            // What the write left may be whole records, which nobody was promised.
+            let cut = file.set_length(position).await;
+            cut.map_err(Error::sync_at("cut", &shared.path))?;
+            file.sync()
+                .await
+                .map_err(Error::sync_at("sync", &shared.path))?;
+        }
+        return Err(error);
+    }
     file.sync()
         .await
-        .map_err(|error| named("sync")(io::Error::other(error)))?;
+        .map_err(Error::sync_at("sync", &shared.path))?;
     let mut state = shared.state.borrow_mut();
     state.end_position = end_position;
     state.records_count += records.len() as u64;

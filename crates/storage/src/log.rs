@@ -86,7 +86,7 @@ pub(crate) enum Pending {
 #[derive(Debug, Clone)]
 pub(crate) enum Standing {
     Open,
-    /// The disk was full; the next append tries again, after cutting what a failed write left.
+    /// The disk was full; the next append tries again.
     Full,
     Fenced(Error),
     Closed,

@@ -221,9 +221,10 @@ pub(crate) async fn publish<D: Disk>(
     if is_planted(Bug::NoDirectorySync) {
         return Ok(());
     }
+    // After a failed sync the file has its name or has not: nothing may be built on either.
     disk.sync_directory(directory)
         .await
-        .map_err(|error| Error::io("sync directory", directory, error))
+        .map_err(Error::sync_at("sync directory", directory))
 }
 
 /// Writes the index file of a segment; the log does not depend on it.

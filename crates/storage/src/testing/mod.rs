@@ -3,3 +3,5 @@
 pub mod crash;
 #[cfg(test)]
 mod explorer;
+#[cfg(test)]
+mod model;
