@@ -269,6 +269,14 @@ impl Catalog {
         self.users.get(&id)
     }
 
+    /// Whether this user exists and may be logged in.
+    #[must_use]
+    pub fn is_active(&self, user_id: u32) -> bool {
+        self.users
+            .get(&user_id)
+            .is_some_and(|user| user.status == UserStatus::Active)
+    }
+
     /// The user who logs in with the token of this hash at `now_us`.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use wire::Status;
 use wire::iggy::command::{self, Command, Rejection};
+use wire::iggy::eviction::EvictionReason;
 use wire::iggy::frame::{HEADER_BYTES, RequestHeader};
 
 use super::{Login, Outcome, Reply, Session};
@@ -19,6 +20,9 @@ impl Session {
             Err(Rejection::Status(status)) => return Outcome::Reply(Err(status)),
             Err(Rejection::Eviction(reason)) => return Outcome::Evict(reason),
         };
+        if self.is_closed_out() && !matches!(command, Command::Login(_)) {
+            return Outcome::Evict(EvictionReason::UserInactive);
+        }
         let login = match (&command, self.login) {
             (Command::Ping, _) => return Outcome::Reply(Ok(Reply::Empty)),
             (Command::Login(login), _) => return self.log_in(request, login).await,
@@ -37,6 +41,13 @@ impl Session {
             return Outcome::Reply(self.send_messages(request, route, frame).await);
         }
         Outcome::Reply(self.run_command(request, login, command).await)
+    }
+
+    /// Whether the user was deleted or made inactive since the login. The session ends with its
+    /// next request, a heartbeat at the latest, and takes its group memberships along.
+    fn is_closed_out(&self) -> bool {
+        self.login
+            .is_some_and(|login| !self.shard.snapshot().catalog.is_active(login.user_id))
     }
 
     /// Everything that needs a login and leaves the frame where it is.

@@ -230,6 +230,9 @@ fn a_user_is_renamed_and_made_inactive() {
     assert_eq!(effects.expect("update").users_closed, [0; 0]);
     let user = world.catalog.user("third".into()).expect("user");
     assert_eq!(user.status, UserStatus::Inactive);
+    assert!(!world.catalog.is_active(1));
+    assert!(world.catalog.is_active(2));
+    assert!(!world.catalog.is_active(3));
 }
 
 #[test]
