@@ -87,7 +87,8 @@ mod tests {
         let assigned = [
             1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
         ];
-        for number in 0..=u16::MAX {
+        let all = (0..=u16::MAX).step_by(if cfg!(miri) { 17 } else { 1 });
+        for number in all {
             let expected = assigned.contains(&number) || (3000..5000).contains(&number);
             assert_eq!(
                 CloseCode::from_u16(number).is_sendable(),

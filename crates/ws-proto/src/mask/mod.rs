@@ -101,6 +101,7 @@ mod tests {
     }
 
     fn kernels() -> Vec<(&'static str, Kernel)> {
+        #[cfg_attr(miri, allow(unused_mut))]
         let mut kernels: Vec<(&'static str, Kernel)> =
             alloc::vec![("scalar", scalar::apply as Kernel), ("chosen", apply)];
         #[cfg(all(target_arch = "x86_64", not(miri)))]
