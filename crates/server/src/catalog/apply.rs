@@ -23,8 +23,6 @@ pub struct Effects {
     pub groups_deleted: Vec<GroupKey>,
     /// Topic (stream id, topic id) whose number of partitions changed: its groups rebalance.
     pub topic_resized: Option<(u32, u32)>,
-    /// Users whose sessions must end: deleted or made inactive.
-    pub users_closed: Vec<u32>,
 }
 
 /// A change that does not fit the catalog: the journal is not this catalog's, or is damaged.
@@ -424,17 +422,12 @@ impl Catalog {
             return Err(ApplyError::Exists);
         }
         let user = self.user_mut(user_id)?;
-        let closed = status == UserStatus::Inactive && user.status == UserStatus::Active;
         user.status = status;
         let old = std::mem::replace(&mut user.username, username.clone());
         let ids = Arc::make_mut(&mut self.user_ids);
         ids.remove(&old);
         ids.insert(username.clone(), user_id);
-        let users_closed = if closed { vec![user_id] } else { Vec::new() };
-        Ok(Effects {
-            users_closed,
-            ..Effects::default()
-        })
+        Ok(Effects::default())
     }
 
     fn apply_permissions(&mut self, user_id: u32, permissions: Option<&Permissions>) -> Applied {
@@ -455,10 +448,7 @@ impl Catalog {
                 tokens.remove(&token.token_hash);
             }
         }
-        Ok(Effects {
-            users_closed: vec![user_id],
-            ..Effects::default()
-        })
+        Ok(Effects::default())
     }
 
     fn apply_create_token(&mut self, user_id: u32, token: Token) -> Applied {
