@@ -25,7 +25,9 @@ impl Session {
         }
         let login = match (&command, self.login) {
             (Command::Ping, _) => return Outcome::Reply(Ok(Reply::Empty)),
-            (Command::Login(login), _) => return self.log_in(request, login).await,
+            (Command::Login(login), _) => {
+                return Box::pin(self.log_in(request, login)).await;
+            }
             (_, None) => return Outcome::Reply(Err(Status::UNAUTHENTICATED)),
             (_, Some(login)) => login,
         };
@@ -40,7 +42,8 @@ impl Session {
             // The command's borrow of the frame ends here; the batch moves on in its buffer.
             return Outcome::Reply(self.send_messages(request, route, frame).await);
         }
-        Outcome::Reply(self.run_command(request, login, command).await)
+        // Boxed, as the login above: a connection that waits must not hold the room of all handlers.
+        Outcome::Reply(Box::pin(self.run_command(request, login, command)).await)
     }
 
     /// Whether the user was deleted or made inactive since the login. The session ends with its

@@ -77,21 +77,34 @@ pub(crate) async fn serve_tcp(shard: &Rc<Shard>, stream: TcpStream, address: Soc
 /// Serves one connection of the WebSocket port to its end: a session after an upgrade, one page
 /// after any other HTTP request.
 pub(crate) async fn serve_websocket(shard: &Rc<Shard>, stream: TcpStream, address: SocketAddr) {
+    let local_ip = local_ip(shard, &stream);
+    // Boxed: a connection that waits must not hold the room of its own beginning.
+    if let Some(transport) = Box::pin(open_websocket(shard, stream, address)).await {
+        serve(shard, transport, address, local_ip).await;
+    }
+}
+
+/// Accepts a WebSocket; a plain HTTP request is answered here, and nothing is left to serve.
+async fn open_websocket(
+    shard: &Rc<Shard>,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<Transport> {
     let config = ws::Config::new()
         .handshake_timeout(shard.limits.handshake_timeout)
         .limits(|limits| limits.frame_bytes_max = shard.limits.frame_bytes_max as u64)
         .message_bytes_max(shard.limits.frame_bytes_max as u64);
-    let local_ip = local_ip(shard, &stream);
     let page_stream = stream.clone();
     let accepting = Box::pin(ws::accept_with(stream, &config));
     let incoming = futures_util::select_biased! {
-        () = Box::pin(shard.drain_begun()).fuse() => return,
+        () = Box::pin(shard.drain_begun()).fuse() => return None,
         incoming = accepting.fuse() => incoming,
     };
     match incoming {
         Ok(ws::Incoming::WebSocket { socket, .. }) => {
-            let transport = Transport::WebSocket(Box::new(WebSocketTransport::new(socket)));
-            serve(shard, transport, address, local_ip).await;
+            return Some(Transport::WebSocket(Box::new(WebSocketTransport::new(
+                socket,
+            ))));
         }
         Ok(ws::Incoming::Http {
             request, receiver, ..
@@ -103,6 +116,7 @@ pub(crate) async fn serve_websocket(shard: &Rc<Shard>, stream: TcpStream, addres
         }
         Err(error) => tracing::debug!(%address, %error, "an opening handshake failed"),
     }
+    None
 }
 
 /// Answers a connection that the shard has no place for.
@@ -138,9 +152,10 @@ async fn serve(shard: &Rc<Shard>, mut transport: Transport, address: SocketAddr,
     };
     tracing::debug!(shard = shard.index, connection = session.number, %address, "connected");
     let ending = session.run(&mut transport).await;
-    session.end().await;
+    // Boxed: a connection that waits must not hold the room of its own end.
+    Box::pin(session.end()).await;
     if let Some(ending) = ending {
-        transport.close(ending, shard.limits.close_timeout).await;
+        Box::pin(transport.close(ending, shard.limits.close_timeout)).await;
     }
     tracing::debug!(connection = session.number, ?ending, "ended");
 }
