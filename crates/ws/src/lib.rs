@@ -47,6 +47,8 @@
 #![warn(missing_docs)]
 
 mod accept;
+#[cfg(feature = "bridge")]
+pub mod bridge;
 mod chunk;
 mod config;
 mod connect;

@@ -68,3 +68,32 @@ pub const WRITE_BUFFER_BYTES_KEPT_MAX: usize = 64 << 10;
 
 /// Time for writing an HTTP refusal, and again for the client to read it and close.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of each buffer of a bridge with fixed buffers: the usual size of a buffered stream.
+#[cfg(feature = "bridge")]
+pub const BRIDGE_FIXED_BYTES: usize = 8 << 10;
+
+/// Bytes with which each buffer of a growable bridge begins: as much as tungstenite reads at once.
+#[cfg(feature = "bridge")]
+pub const BRIDGE_BASE_BYTES: usize = 128 << 10;
+
+/// Bytes that a growable buffer never exceeds: the largest message of the defaults.
+#[cfg(feature = "bridge")]
+pub const BRIDGE_BYTES_MAX: usize = 64 << 20;
+
+/// A drained buffer that is more than this many times its base shrinks to the base: a single
+/// large message is given back, a stream of moderate ones does not allocate each time.
+#[cfg(feature = "bridge")]
+pub const BRIDGE_SHRINK_FACTOR: usize = 4;
+
+/// Bridge buffers that a thread keeps for reuse.
+#[cfg(feature = "bridge")]
+pub const BRIDGE_BUFFERS_KEPT_MAX: usize = 16;
+
+/// Time for a bridge's opening handshake, as for a native one.
+#[cfg(feature = "bridge")]
+pub const BRIDGE_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Time for a bridge's closing handshake, as for a native one.
+#[cfg(feature = "bridge")]
+pub const BRIDGE_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
