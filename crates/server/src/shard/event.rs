@@ -17,29 +17,25 @@ use crate::partition::{Appended, ConsumerKey, PartitionReport, PollRequest, Poll
 /// Where the answer to a request goes.
 pub(crate) type ReplyTo<T> = oneshot::Sender<Result<T, Status>>;
 
-/// A message from one shard (or the boot thread) to another.
-pub(crate) enum Event {
-    /// Append a batch to a partition of this shard; answered when it is durable.
+/// A request to a partition of the receiving shard.
+pub(crate) enum PartitionRequest {
+    /// Append a batch; answered when it is durable.
     Append {
-        partition: PartitionKey,
         batch: BytesMut,
         reply: ReplyTo<Appended>,
     },
-    /// Read from a partition of this shard.
+    /// Read messages.
     Poll {
-        partition: PartitionKey,
         request: PollRequest,
         reply: ReplyTo<Polled>,
     },
     /// Read a consumer's stored offset.
     LoadOffset {
-        partition: PartitionKey,
         consumer: ConsumerKey,
         reply: ReplyTo<StoredOffset>,
     },
     /// Store a consumer's offset; answered when it is durable, unless `durable` is false.
     StoreOffset {
-        partition: PartitionKey,
         consumer: ConsumerKey,
         offset: u64,
         durable: bool,
@@ -47,20 +43,24 @@ pub(crate) enum Event {
     },
     /// Forget a consumer's offset; answered when that is durable.
     DeleteOffset {
-        partition: PartitionKey,
         consumer: ConsumerKey,
         reply: ReplyTo<()>,
     },
-    /// Remove every message of a partition of this shard.
-    Purge {
-        partition: PartitionKey,
-        reply: ReplyTo<()>,
-    },
-    /// Remove the oldest sealed segments of a partition of this shard.
+    /// Remove every message.
+    Purge { reply: ReplyTo<()> },
+    /// Remove the oldest sealed segments.
     DeleteSegments {
-        partition: PartitionKey,
         segments_count: u32,
         reply: ReplyTo<()>,
+    },
+}
+
+/// A message from one shard (or the boot thread) to another.
+pub(crate) enum Event {
+    /// A request to a partition that the receiving shard owns.
+    Partition {
+        key: PartitionKey,
+        request: PartitionRequest,
     },
     /// A command for the control plane. Only shard 0 receives these.
     Control {

@@ -7,95 +7,20 @@
 use std::rc::Rc;
 
 use async_channel::Receiver;
+use wire::Status;
 
-use super::event::{Event, ReplyTo};
+use super::event::{Event, PartitionRequest, ReplyTo};
 use super::{Shard, accept, task};
+use crate::partition::Partition;
 
 /// Runs the loop, then closes the shard's logs.
 pub(crate) async fn run(shard: Rc<Shard>, inbox: Receiver<Event>) {
     while let Ok(event) = inbox.recv().await {
         match event {
-            Event::Append {
-                partition,
-                batch,
-                reply,
-            } => {
-                // The log fixes the order of appends when the call is made, so it is made here and
-                // only its end is waited for in a task.
-                match shard.partition(partition) {
-                    Ok(partition) => {
-                        let appending = partition.begin_append(batch);
-                        answer("append", reply, appending);
-                    }
-                    Err(status) => {
-                        let _ = reply.send(Err(status));
-                    }
-                }
-            }
-            Event::Poll {
-                partition,
-                request,
-                reply,
-            } => {
-                let shard = Rc::clone(&shard);
-                answer("poll", reply, async move {
-                    shard.partition(partition)?.poll(request).await
-                });
-            }
-            Event::LoadOffset {
-                partition,
-                consumer,
-                reply,
-            } => {
-                let stored = shard
-                    .partition(partition)
-                    .map(|found| found.load_offset(&consumer));
-                let _ = reply.send(stored);
-            }
-            Event::StoreOffset {
-                partition,
-                consumer,
-                offset,
-                durable,
-                reply,
-            } => {
-                let shard = Rc::clone(&shard);
-                answer("store offset", reply, async move {
-                    shard
-                        .partition(partition)?
-                        .store_offset(consumer, offset, durable)
-                        .await
-                });
-            }
-            Event::DeleteOffset {
-                partition,
-                consumer,
-                reply,
-            } => {
-                let shard = Rc::clone(&shard);
-                answer("delete offset", reply, async move {
-                    shard.partition(partition)?.delete_offset(&consumer).await
-                });
-            }
-            Event::Purge { partition, reply } => {
-                let shard = Rc::clone(&shard);
-                answer("purge", reply, async move {
-                    shard.partition(partition)?.purge().await
-                });
-            }
-            Event::DeleteSegments {
-                partition,
-                segments_count,
-                reply,
-            } => {
-                let shard = Rc::clone(&shard);
-                answer("delete segments", reply, async move {
-                    shard
-                        .partition(partition)?
-                        .delete_segments(segments_count)
-                        .await
-                });
-            }
+            Event::Partition { key, request } => match shard.partition(key) {
+                Ok(partition) => serve(partition, request),
+                Err(status) => refuse(request, status),
+            },
             Event::Control { request, reply } => {
                 let shard = Rc::clone(&shard);
                 answer("control", reply, async move {
@@ -126,10 +51,74 @@ pub(crate) async fn run(shard: Rc<Shard>, inbox: Receiver<Event>) {
     shard.close().await;
 }
 
+/// Begins a request to a partition of this shard.
+fn serve(partition: Rc<Partition>, request: PartitionRequest) {
+    match request {
+        // The log fixes the order of appends when the call is made, so it is made here and only
+        // its end is waited for in a task.
+        PartitionRequest::Append { batch, reply } => {
+            answer("append", reply, partition.begin_append(batch));
+        }
+        PartitionRequest::Poll { request, reply } => {
+            answer("poll", reply, async move { partition.poll(request).await });
+        }
+        PartitionRequest::LoadOffset { consumer, reply } => {
+            let _ = reply.send(Ok(partition.load_offset(&consumer)));
+        }
+        PartitionRequest::StoreOffset {
+            consumer,
+            offset,
+            durable,
+            reply,
+        } => {
+            answer("store offset", reply, async move {
+                partition.store_offset(consumer, offset, durable).await
+            });
+        }
+        PartitionRequest::DeleteOffset { consumer, reply } => {
+            answer("delete offset", reply, async move {
+                partition.delete_offset(&consumer).await
+            });
+        }
+        PartitionRequest::Purge { reply } => {
+            answer("purge", reply, async move { partition.purge().await });
+        }
+        PartitionRequest::DeleteSegments {
+            segments_count,
+            reply,
+        } => {
+            answer("delete segments", reply, async move {
+                partition.delete_segments(segments_count).await
+            });
+        }
+    }
+}
+
+/// Answers a request to a partition that is not served here.
+fn refuse(request: PartitionRequest, status: Status) {
+    match request {
+        PartitionRequest::Append { reply, .. } => {
+            let _ = reply.send(Err(status));
+        }
+        PartitionRequest::Poll { reply, .. } => {
+            let _ = reply.send(Err(status));
+        }
+        PartitionRequest::LoadOffset { reply, .. } => {
+            let _ = reply.send(Err(status));
+        }
+        PartitionRequest::StoreOffset { reply, .. }
+        | PartitionRequest::DeleteOffset { reply, .. }
+        | PartitionRequest::Purge { reply }
+        | PartitionRequest::DeleteSegments { reply, .. } => {
+            let _ = reply.send(Err(status));
+        }
+    }
+}
+
 fn answer<T: 'static>(
     name: &'static str,
     reply: ReplyTo<T>,
-    result: impl Future<Output = Result<T, wire::Status>> + 'static,
+    result: impl Future<Output = Result<T, Status>> + 'static,
 ) {
     task::spawn(name, async move {
         let _ = reply.send(result.await);

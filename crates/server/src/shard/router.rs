@@ -7,7 +7,7 @@ use futures_channel::oneshot;
 use wire::Status;
 
 use super::Shard;
-use super::event::{Event, ReplyTo, ShardReport};
+use super::event::{Event, PartitionRequest, ReplyTo, ShardReport};
 use super::mailbox::Refused;
 use crate::catalog::PartitionKey;
 use crate::control::{ControlReply, ControlRequest};
@@ -23,12 +23,8 @@ impl Shard {
         match self.owner(key)? {
             Owner::Here(partition) => partition.append(batch).await,
             Owner::Shard(index) => {
-                self.ask(index, |reply| Event::Append {
-                    partition: key,
-                    batch,
-                    reply,
-                })
-                .await
+                let request = |reply| PartitionRequest::Append { batch, reply };
+                self.ask_partition(index, key, request).await
             }
         }
     }
@@ -42,12 +38,8 @@ impl Shard {
         match self.owner(key)? {
             Owner::Here(partition) => partition.poll(request).await,
             Owner::Shard(index) => {
-                self.ask(index, |reply| Event::Poll {
-                    partition: key,
-                    request,
-                    reply,
-                })
-                .await
+                let request = |reply| PartitionRequest::Poll { request, reply };
+                self.ask_partition(index, key, request).await
             }
         }
     }
@@ -60,12 +52,8 @@ impl Shard {
         match self.owner(key)? {
             Owner::Here(partition) => Ok(partition.load_offset(&consumer)),
             Owner::Shard(index) => {
-                self.ask(index, |reply| Event::LoadOffset {
-                    partition: key,
-                    consumer,
-                    reply,
-                })
-                .await
+                let request = |reply| PartitionRequest::LoadOffset { consumer, reply };
+                self.ask_partition(index, key, request).await
             }
         }
     }
@@ -80,14 +68,13 @@ impl Shard {
         match self.owner(key)? {
             Owner::Here(partition) => partition.store_offset(consumer, offset, durable).await,
             Owner::Shard(index) => {
-                let event = |reply| Event::StoreOffset {
-                    partition: key,
+                let request = |reply| PartitionRequest::StoreOffset {
                     consumer,
                     offset,
                     durable,
                     reply,
                 };
-                self.ask(index, event).await
+                self.ask_partition(index, key, request).await
             }
         }
     }
@@ -100,12 +87,8 @@ impl Shard {
         match self.owner(key)? {
             Owner::Here(partition) => partition.delete_offset(&consumer).await,
             Owner::Shard(index) => {
-                let event = |reply| Event::DeleteOffset {
-                    partition: key,
-                    consumer,
-                    reply,
-                };
-                self.ask(index, event).await
+                let request = |reply| PartitionRequest::DeleteOffset { consumer, reply };
+                self.ask_partition(index, key, request).await
             }
         }
     }
@@ -114,11 +97,8 @@ impl Shard {
         match self.owner(key)? {
             Owner::Here(partition) => partition.purge().await,
             Owner::Shard(index) => {
-                self.ask(index, |reply| Event::Purge {
-                    partition: key,
-                    reply,
-                })
-                .await
+                self.ask_partition(index, key, |reply| PartitionRequest::Purge { reply })
+                    .await
             }
         }
     }
@@ -131,12 +111,11 @@ impl Shard {
         match self.owner(key)? {
             Owner::Here(partition) => partition.delete_segments(segments_count).await,
             Owner::Shard(index) => {
-                let event = |reply| Event::DeleteSegments {
-                    partition: key,
+                let request = |reply| PartitionRequest::DeleteSegments {
                     segments_count,
                     reply,
                 };
-                self.ask(index, event).await
+                self.ask_partition(index, key, request).await
             }
         }
     }
@@ -196,6 +175,19 @@ impl Shard {
             return Ok(Owner::Here(self.partition(key)?));
         }
         Ok(Owner::Shard(index))
+    }
+
+    async fn ask_partition<T>(
+        &self,
+        index: usize,
+        key: PartitionKey,
+        request: impl FnOnce(ReplyTo<T>) -> PartitionRequest,
+    ) -> Result<T, Status> {
+        self.ask(index, |reply| Event::Partition {
+            key,
+            request: request(reply),
+        })
+        .await
     }
 
     async fn ask<T>(
