@@ -13,7 +13,7 @@ const STEP_BYTES_MAX: usize = 64 << 10;
 /// Room beyond which the compressor does not repeat its flush marker.
 const STEP_BYTES_MIN: usize = 64;
 
-/// The state of one compressor. Large (about 270 KiB at 15 window bits): share it by a
+/// The state of one compressor. Large (about 370 KiB at 15 window bits): share it by a
 /// [`Pool`](super::Pool).
 pub struct Compressor {
     stream: Deflate,

@@ -7,7 +7,7 @@ use super::compress::TRAILER;
 use crate::ProtocolError;
 use crate::limits::{DEFLATE_STREAMS_MAX, INFLATE_STEP_BYTES_MAX, INFLATE_STEP_BYTES_MIN};
 
-/// The state of one inflater (about 50 KiB): share it by a [`Pool`](super::Pool).
+/// The state of one inflater (about 47 KiB): share it by a [`Pool`](super::Pool).
 ///
 /// Its window is always the largest, which reads every smaller one.
 pub struct Inflater {
