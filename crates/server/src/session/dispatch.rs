@@ -42,7 +42,7 @@ impl Session {
             // The command's borrow of the frame ends here; the batch moves on in its buffer.
             return Outcome::Reply(self.send_messages(request, route, frame).await);
         }
-        // Boxed, as the login above: a connection that waits must not hold the room of all handlers.
+        // Boxed, as the login: a connection that waits must not hold the room of all handlers.
         Outcome::Reply(Box::pin(self.run_command(request, login, command)).await)
     }
 
