@@ -38,6 +38,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "--package",
         "ws",
         "--examples",
+        "--features",
+        "bridge",
     ];
     execute(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

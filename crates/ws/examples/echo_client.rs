@@ -1,13 +1,22 @@
 //! The client for a conformance server: asks for the number of cases and sends every message of
 //! every case back.
 //!
-//! `echo_client URL [--agent NAME] [--driver auto|io-uring|poll]`
+//! `echo_client URL [--agent NAME] [--stack native|bridge|bridge-fixed]
+//! [--driver auto|io-uring|poll]`. The bridge is there when it is built with its feature.
 
 use std::process::ExitCode;
 
 use ws::{CloseCode, DriverChoice, Error, Message, RuntimeOptions};
 
-const USAGE: &str = "usage: echo_client URL [--agent NAME] [--driver auto|io-uring|poll]";
+const USAGE: &str = "usage: echo_client URL [--agent NAME] \
+    [--stack native|bridge|bridge-fixed] [--driver auto|io-uring|poll]";
+
+#[derive(Clone, Copy)]
+enum Stack {
+    Native,
+    #[cfg(feature = "bridge")]
+    Bridge(ws::bridge::Capacity),
+}
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -23,9 +32,11 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let mut url = None;
     let mut agent = String::from("weir-ws");
     let mut driver = DriverChoice::Auto;
+    let mut stack = Stack::Native;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--agent" => agent = arguments.next().ok_or(USAGE)?,
+            "--stack" => stack = parse_stack(&arguments.next().ok_or(USAGE)?)?,
             "--driver" => {
                 let name = arguments.next().ok_or(USAGE)?;
                 driver = name.parse().map_err(|error| format!("{error}"))?;
@@ -39,15 +50,34 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
         ..RuntimeOptions::default()
     };
     let (runtime, _) = ws::build_runtime(&options).map_err(|error| error.to_string())?;
-    let result = runtime.block_on(run_cases(url.trim_end_matches('/'), &agent));
+    let result = runtime.block_on(run_cases(url.trim_end_matches('/'), &agent, stack));
     result.map_err(|error| error.to_string())
 }
 
-async fn run_cases(url: &str, agent: &str) -> Result<(), Error> {
+fn parse_stack(name: &str) -> Result<Stack, String> {
+    match name {
+        "native" => Ok(Stack::Native),
+        #[cfg(feature = "bridge")]
+        "bridge" => Ok(Stack::Bridge(ws::bridge::Capacity::GROWABLE)),
+        #[cfg(feature = "bridge")]
+        "bridge-fixed" => Ok(Stack::Bridge(ws::bridge::Capacity::FIXED)),
+        _ => Err(format!("there is no stack {name} in this build\n{USAGE}")),
+    }
+}
+
+async fn run_cases(url: &str, agent: &str, stack: Stack) -> Result<(), Error> {
     let count = case_count(url).await?;
     for case in 1..=count {
         // What the server does wrong on purpose ends the case, not the run.
-        if let Err(error) = echo(&format!("{url}/runCase?case={case}&agent={agent}")).await {
+        let case_url = format!("{url}/runCase?case={case}&agent={agent}");
+        let result = match stack {
+            Stack::Native => echo(&case_url).await.map_err(|error| error.to_string()),
+            #[cfg(feature = "bridge")]
+            Stack::Bridge(capacity) => bridge::echo(&case_url, capacity)
+                .await
+                .map_err(|error| error.to_string()),
+        };
+        if let Err(error) = result {
             println!("case {case}: {error}");
         }
     }
@@ -80,6 +110,36 @@ async fn echo(url: &str) -> Result<(), Error> {
                 // The peer reads why before the next case begins.
                 let _ = socket.close(CloseCode::NORMAL, "").await;
                 return Err(error);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "bridge")]
+mod bridge {
+    use compio_net::TcpStream;
+    use ws::bridge::tungstenite::{Error, error::UrlError};
+    use ws::bridge::{BridgeWebSocket, Capacity};
+
+    pub(crate) async fn echo(url: &str, capacity: Capacity) -> Result<(), Error> {
+        let rest = url
+            .strip_prefix("ws://")
+            .ok_or(UrlError::UnsupportedUrlScheme)?;
+        let address = rest.split('/').next().unwrap_or_default();
+        let stream = TcpStream::connect(address).await?;
+        let mut socket = BridgeWebSocket::client(url, stream, capacity).await?;
+        loop {
+            match socket.recv().await {
+                Ok(message) if message.is_text() || message.is_binary() => {
+                    socket.send(message).await?;
+                }
+                Ok(_) => {}
+                Err(Error::ConnectionClosed) => return Ok(()),
+                Err(error) => {
+                    // The peer reads why before the next case begins.
+                    let _ = socket.close(None).await;
+                    return Err(error);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Sends every message back, with the defaults of the library, on one thread.
 //!
-//! `echo_server ADDR [--driver auto|io-uring|poll]` prints `listening on ADDR`.
+//! `echo_server ADDR [--stack native|bridge|bridge-fixed] [--driver auto|io-uring|poll]` prints
+//! `listening on ADDR`. The bridge is there when it is built with the feature of this name.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -8,11 +9,20 @@ use std::process::ExitCode;
 use compio_net::{TcpListener, TcpStream};
 use ws::{DriverChoice, Error, RuntimeOptions};
 
-const USAGE: &str = "usage: echo_server ADDR [--driver auto|io-uring|poll]";
+const USAGE: &str = "usage: echo_server ADDR [--stack native|bridge|bridge-fixed] \
+    [--driver auto|io-uring|poll]";
 
 struct Options {
     address: SocketAddr,
     driver: DriverChoice,
+    stack: Stack,
+}
+
+#[derive(Clone, Copy)]
+enum Stack {
+    Native,
+    #[cfg(feature = "bridge")]
+    Bridge(ws::bridge::Capacity),
 }
 
 fn main() -> ExitCode {
@@ -28,19 +38,36 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut address = None;
     let mut driver = DriverChoice::Auto;
+    let mut stack = Stack::Native;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--driver" => {
                 let name = arguments.next().ok_or(USAGE)?;
                 driver = name.parse().map_err(|error| format!("{error}"))?;
             }
+            "--stack" => stack = parse_stack(&arguments.next().ok_or(USAGE)?)?,
             text => address = Some(text.parse().map_err(|_| USAGE)?),
         }
     }
     Ok(Options {
         address: address.ok_or(USAGE)?,
         driver,
+        stack,
     })
+}
+
+fn parse_stack(name: &str) -> Result<Stack, String> {
+    match name {
+        "native" => Ok(Stack::Native),
+        #[cfg(feature = "bridge")]
+        "bridge" => Ok(Stack::Bridge(ws::bridge::Capacity::GROWABLE)),
+        #[cfg(feature = "bridge")]
+        "bridge-fixed" => Ok(Stack::Bridge(ws::bridge::Capacity::FIXED)),
+        _ => Err(format!(
+            "there is no stack {name} in this build
+{USAGE}"
+        )),
+    }
 }
 
 fn serve(options: Options) -> Result<(), String> {
@@ -50,25 +77,34 @@ fn serve(options: Options) -> Result<(), String> {
     };
     let (runtime, _) = ws::build_runtime(&runtime).map_err(|error| error.to_string())?;
     runtime
-        .block_on(accept(options.address))
+        .block_on(accept(&options))
         .map_err(|error| error.to_string())
 }
 
-async fn accept(address: SocketAddr) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
+async fn accept(options: &Options) -> std::io::Result<()> {
+    let listener = TcpListener::bind(options.address).await?;
+    let stack = options.stack;
     println!("listening on {}", listener.local_addr()?);
     loop {
         // Accepting is never cancelled: a dropped accept could swallow a connection.
         match listener.accept().await {
-            Ok((stream, _)) => compio_runtime::spawn(async move {
-                if let Err(error) = echo(stream).await {
-                    eprintln!("{error}");
-                }
-            })
-            .detach(),
+            Ok((stream, _)) => compio_runtime::spawn(serve_one(stream, stack)).detach(),
             // Too many open files and the like: the next one may do.
             Err(error) => eprintln!("accept: {error}"),
         }
+    }
+}
+
+async fn serve_one(stream: TcpStream, stack: Stack) {
+    let result = match stack {
+        Stack::Native => echo(stream).await.map_err(|error| error.to_string()),
+        #[cfg(feature = "bridge")]
+        Stack::Bridge(capacity) => bridge::echo(stream, capacity)
+            .await
+            .map_err(|error| error.to_string()),
+    };
+    if let Err(error) = result {
+        eprintln!("{error}");
     }
 }
 
@@ -80,6 +116,27 @@ async fn echo(stream: TcpStream) -> Result<(), Error> {
             Ok(_) => {}
             Err(Error::Closed(_)) => return Ok(()),
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(feature = "bridge")]
+mod bridge {
+    use compio_net::TcpStream;
+    use ws::bridge::tungstenite::Error;
+    use ws::bridge::{BridgeWebSocket, Capacity};
+
+    pub(crate) async fn echo(stream: TcpStream, capacity: Capacity) -> Result<(), Error> {
+        let mut socket = BridgeWebSocket::accept(stream, capacity).await?;
+        loop {
+            match socket.recv().await {
+                Ok(message) if message.is_text() || message.is_binary() => {
+                    socket.send(message).await?;
+                }
+                Ok(_) => {}
+                Err(Error::ConnectionClosed) => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
     }
 }
