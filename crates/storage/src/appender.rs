@@ -9,11 +9,14 @@ use std::{cell::RefMut, io, rc::Rc};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
+    aligned,
     disk::{Disk, DiskFile, write_all_at},
     entry::{ENTRY_HEADER_BYTES, EntryHeader, entry_end},
     error::Error,
-    index::{Index, IndexEntry},
-    layout, limits,
+    fill,
+    index::{Index, IndexEntry, SegmentSummary},
+    layout,
+    limits::{self, LogOptions, WriteMode},
     log::{Appended, Pending, PendingBatch, Shared, Standing, State},
     planted::{Bug, is_planted},
     segment::{self, Segment},
@@ -35,7 +38,7 @@ pub(crate) fn start<D: Disk>(shared: &Rc<Shared<D>>, state: &mut RefMut<'_, Stat
 }
 
 /// Spawns work that [`crate::PartitionLog::close`] waits for.
-fn spawn<D: Disk>(
+pub(crate) fn spawn<D: Disk>(
     shared: &Rc<Shared<D>>,
     state: &mut State<D::File>,
     work: impl Future<Output = ()> + 'static,
@@ -78,7 +81,7 @@ fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
     };
     let mut group = Vec::new();
     let mut group_bytes = 0;
-    let mut position = summary.end_position;
+    let mut position = group_start(&shared.options, &summary);
     while let Some(Pending::Append(batch)) = state.pending.front() {
         let end = entry_end(position, batch.record.len());
         let alone = group.is_empty() && summary.is_empty();
@@ -99,6 +102,14 @@ fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
     } else {
         Work::Group(group)
     })
+}
+
+/// Where the next group begins.
+fn group_start(options: &LogOptions, summary: &SegmentSummary) -> u64 {
+    match options.write_mode {
+        WriteMode::Buffered => summary.end_position,
+        WriteMode::Direct => aligned::up(summary.end_position),
+    }
 }
 
 async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
@@ -139,9 +150,17 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
 async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Result<(), Error> {
     let active = Rc::clone(shared.state.borrow().active());
     let named = |operation| Error::at(operation, &active.path);
-    let file = active.open_file().expect("the active segment is open");
-    let position = active.summary().end_position;
-    let mut parts = encode_group(group, active.salt, position);
+    let mode = shared.options.write_mode;
+    let file = active.writer(&shared.disk, mode).await?;
+    // Not where the group begins: what lies between may be padding that was never written.
+    let synced = active.summary().end_position;
+    let position = group_start(&shared.options, &active.summary());
+    let mut parts = match mode {
+        WriteMode::Buffered => encode_group(group, active.salt, synced, position),
+        WriteMode::Direct => vec![encode_blocks(group, active.salt, synced, position)],
+    };
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    active.fill.reserve(position + bytes as u64).await;
     if is_planted(Bug::IndexBeforeData) {
         write_index_before(shared, &active, group).await?;
     }
@@ -175,13 +194,16 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Res
 /// Cuts what the write that found the disk full may have left: whole records even, which nobody
 /// was promised and which must neither be written over nor sealed in.
 async fn cut_leftovers<F: DiskFile>(active: &Segment<F>) -> Result<(), Error> {
+    active.fill.stop().await;
     let file = active.open_file().expect("the active segment is open");
     file.set_length(active.summary().end_position)
         .await
         .map_err(Error::sync_at("cut", &active.path))?;
     file.sync()
         .await
-        .map_err(Error::sync_at("sync", &active.path))
+        .map_err(Error::sync_at("sync", &active.path))?;
+    active.fill.resume();
+    Ok(())
 }
 
 /// The planted bug [`Bug::IndexBeforeData`].
@@ -191,9 +213,10 @@ async fn write_index_before<D: Disk>(
     group: &[PendingBatch],
 ) -> Result<(), Error> {
     let mut summary = active.summary();
+    let mut position = group_start(&shared.options, &summary);
     for batch in group {
-        let end = entry_end(summary.end_position, batch.record.len());
-        summary.add(&batch.header, end);
+        position = entry_end(position, batch.record.len());
+        summary.add(&batch.header, position);
     }
     let index = active
         .resident_index()
@@ -208,18 +231,29 @@ async fn write_index_before<D: Disk>(
     .await
 }
 
+/// The header of a batch's entry, when everything up to `synced_position` is durable.
+fn entry_header(batch: &PendingBatch, synced_position: u64) -> EntryHeader {
+    EntryHeader {
+        record_bytes: u32::try_from(batch.record.len()).expect("checked when it was taken"),
+        synced_position,
+        record_checksum: batch.header.batch_checksum,
+    }
+}
+
+/// Zeros between the end of a record and the end of its entry.
+fn padding_bytes(header: &EntryHeader, position: u64) -> usize {
+    let record_end = position + ENTRY_HEADER_BYTES as u64 + u64::from(header.record_bytes);
+    (header.end_position(position) - record_end) as usize
+}
+
 /// The bytes of a group: an entry per batch. Small records are copied next to each other, large
 /// ones are parts of their own.
-fn encode_group(group: &[PendingBatch], salt: u64, group_position: u64) -> Vec<Bytes> {
+fn encode_group(group: &[PendingBatch], salt: u64, synced: u64, group_position: u64) -> Vec<Bytes> {
     let mut parts = Vec::new();
     let mut joined = BytesMut::new();
     let mut position = group_position;
     for batch in group {
-        let header = EntryHeader {
-            record_bytes: u32::try_from(batch.record.len()).expect("checked when it was taken"),
-            synced_position: group_position,
-            record_checksum: batch.header.batch_checksum,
-        };
+        let header = entry_header(batch, synced);
         joined.put_slice(&header.encode(salt, position));
         if batch.record.len() <= limits::WRITE_COPY_BYTES_MAX {
             joined.put_slice(&batch.record);
@@ -227,21 +261,39 @@ fn encode_group(group: &[PendingBatch], salt: u64, group_position: u64) -> Vec<B
             parts.push(joined.split().freeze());
             parts.push(batch.record.clone());
         }
-        let end = header.end_position(position);
-        let padding = end - position - (ENTRY_HEADER_BYTES + batch.record.len()) as u64;
-        joined.put_bytes(0, padding as usize);
-        position = end;
+        joined.put_bytes(0, padding_bytes(&header, position));
+        position = header.end_position(position);
     }
     parts.push(joined.freeze());
     parts
 }
 
+/// The same in whole blocks of aligned memory, which is what writes past the page cache take.
+fn encode_blocks(group: &[PendingBatch], salt: u64, synced: u64, group_position: u64) -> Bytes {
+    let end = group.iter().fold(group_position, |position, batch| {
+        entry_end(position, batch.record.len())
+    });
+    let bytes = usize::try_from(aligned::up(end) - group_position).expect("a group fits memory");
+    let mut blocks = aligned::buffer(bytes);
+    let mut position = group_position;
+    for batch in group {
+        let header = entry_header(batch, synced);
+        blocks.put_slice(&header.encode(salt, position));
+        blocks.put_slice(&batch.record);
+        blocks.put_bytes(0, padding_bytes(&header, position));
+        position = header.end_position(position);
+    }
+    blocks.put_bytes(0, bytes - blocks.len());
+    blocks.freeze()
+}
+
 /// Makes a durable group visible to readers and answers who waited for it.
-fn publish_group<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>) {
+fn publish_group<D: Disk>(shared: &Rc<Shared<D>>, group: Vec<PendingBatch>) {
     let mut state = shared.state.borrow_mut();
     state.reopen();
     let active = Rc::clone(state.active());
     let mut summary = active.summary();
+    let mut position = group_start(&shared.options, &summary);
     for batch in group {
         let PendingBatch {
             header,
@@ -251,10 +303,11 @@ fn publish_group<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>) {
         let place = IndexEntry {
             base_offset: header.base_offset,
             timestamp_us: header.base_timestamp,
-            position: summary.end_position,
+            position,
         };
         active.note(place, shared.options.index_interval_bytes);
-        summary.add(&header, entry_end(summary.end_position, record.len()));
+        position = entry_end(position, record.len());
+        summary.add(&header, position);
         active.set_summary(summary);
         state.pending_bytes -= record.len();
         state.tail.push(TailBatch {
@@ -269,6 +322,7 @@ fn publish_group<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>) {
             base_timestamp_us: header.base_timestamp,
         }));
     }
+    fill::start_when_low(shared, &mut state);
 }
 
 impl<F> State<F> {
@@ -342,6 +396,14 @@ async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>
     if let Err(error) = written.await {
         // It is made again from the segment when it is needed.
         tracing::warn!(path = %sealed.path.display(), %error, "index not written");
+    }
+    sealed.fill.stop().await;
+    sealed.close_writer();
+    if shared.options.zero_ahead_bytes_max > 0
+        && let Some(file) = sealed.open_file()
+        && let Err(error) = file.set_length(summary.end_position).await
+    {
+        tracing::warn!(path = %sealed.path.display(), %error, "zeros at the end not cut");
     }
     crate::reader::make_resident(shared, sealed);
 }

@@ -6,11 +6,13 @@
 //! **Start reading at** `log`, then `appender` and `recovery`.
 //! **Tests run with** `cargo nextest run -p storage`.
 
+mod aligned;
 mod appender;
 pub mod data_directory;
 pub mod disk;
 mod entry;
 pub mod error;
+mod fill;
 mod index;
 pub mod journal;
 pub mod layout;
@@ -29,7 +31,7 @@ pub use data_directory::DataDirectory;
 pub use disk::CompioDisk;
 pub use error::{Corruption, Error};
 pub use journal::Journal;
-pub use limits::LogOptions;
+pub use limits::{LogOptions, WriteMode};
 pub use log::{Appended, PartitionLog};
 pub use reader::Records;
 pub use recovery::{RecoveryReport, TornTail};

@@ -48,6 +48,14 @@ pub const INDEX_ENTRIES_MAX: u32 = (SEGMENT_BYTES_MAX / INDEX_INTERVAL_BYTES_MIN
 /// behind use one each; the least recently used one makes room.
 pub const SEALED_RESIDENT_MAX: usize = 4;
 
+/// Fewest zeros that are written ahead of a log, in bytes.
+pub const ZERO_AHEAD_BYTES_MIN: u64 = 64 << 10;
+/// Zeros ahead of a busy log, in bytes: some 20 commits of 1 MiB, half of which are left when the
+/// next ones are begun.
+pub const ZERO_AHEAD_BYTES_DEFAULT: u64 = 32 << 20;
+/// Zeros written at once: more would stand in the way of the commits beside them.
+pub const ZERO_AHEAD_PIECE_BYTES: u64 = 1 << 20;
+
 /// Default bytes of recent batches that one log keeps in memory for readers.
 pub const TAIL_BYTES_DEFAULT: usize = 4 << 20;
 
@@ -78,6 +86,25 @@ pub const LOCK_TEXT_BYTES_MAX: u64 = 64;
 /// Bytes read from a format marker: it is two short lines.
 pub const MARKER_BYTES_MAX: usize = 256;
 
+/// How appends reach the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WriteMode {
+    /// Through the page cache, then a sync. Works everywhere; records lie close together.
+    #[default]
+    Buffered,
+    /// Past the page cache in whole blocks (O_DIRECT), then a sync. Each group begins on a block.
+    Direct,
+}
+
+impl std::fmt::Display for WriteMode {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Buffered => "buffered",
+            Self::Direct => "direct",
+        })
+    }
+}
+
 /// What may be chosen per partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
@@ -88,6 +115,10 @@ pub struct LogOptions {
     pub index_interval_bytes: u32,
     /// Bytes of recent batches kept in memory; 0 keeps none.
     pub tail_bytes_max: usize,
+    /// How appends reach the disk.
+    pub write_mode: WriteMode,
+    /// Zeros that are written ahead of the log at most, in bytes; 0 writes none.
+    pub zero_ahead_bytes_max: u64,
 }
 
 impl Default for LogOptions {
@@ -96,6 +127,8 @@ impl Default for LogOptions {
             segment_bytes_max: SEGMENT_BYTES_DEFAULT,
             index_interval_bytes: INDEX_INTERVAL_BYTES_DEFAULT,
             tail_bytes_max: TAIL_BYTES_DEFAULT,
+            write_mode: WriteMode::Buffered,
+            zero_ahead_bytes_max: 0,
         }
     }
 }

@@ -28,8 +28,10 @@ use crate::{
     disk::{Disk, DiskFile, OpenMode, write_all_at},
     entry::{BLOCK_BYTES, read_u32, read_u64},
     error::Error,
+    fill::Fill,
     index::{self, Index, SegmentSummary},
     layout,
+    limits::WriteMode,
     planted::{Bug, is_planted},
 };
 
@@ -87,6 +89,10 @@ pub(crate) struct Segment<F> {
     summary: Cell<SegmentSummary>,
     /// Open while the segment is active or was read lately.
     file: RefCell<Option<F>>,
+    /// Open past the page cache while the segment is active and written so.
+    direct_file: RefCell<Option<F>>,
+    /// Zeros ahead of what is written.
+    pub(crate) fill: Fill,
     /// In memory while the segment is active or was read lately.
     index: RefCell<Option<Rc<Index>>>,
 }
@@ -104,6 +110,8 @@ impl<F: DiskFile> Segment<F> {
             salt,
             summary: Cell::new(summary),
             file: RefCell::new(file),
+            direct_file: RefCell::new(None),
+            fill: Fill::default(),
             index: RefCell::new(index.map(Rc::new)),
         }
     }
@@ -140,12 +148,38 @@ impl<F: DiskFile> Segment<F> {
         Ok(file)
     }
 
+    /// The handle that appends are written and synced through.
+    pub(crate) async fn writer<D: Disk<File = F>>(
+        &self,
+        disk: &D,
+        mode: WriteMode,
+    ) -> Result<F, Error> {
+        if mode == WriteMode::Buffered {
+            return Ok(self.open_file().expect("the active segment is open"));
+        }
+        if let Some(file) = self.direct_file.borrow().clone() {
+            return Ok(file);
+        }
+        let file = disk
+            .open(&self.path, OpenMode::Direct)
+            .await
+            .map_err(Error::at("open", &self.path))?;
+        *self.direct_file.borrow_mut() = Some(file.clone());
+        Ok(file)
+    }
+
     pub(crate) fn open_file(&self) -> Option<F> {
         self.file.borrow().clone()
     }
 
     pub(crate) fn close_file(&self) {
         *self.file.borrow_mut() = None;
+        self.close_writer();
+    }
+
+    /// Closes what only appends need.
+    pub(crate) fn close_writer(&self) {
+        *self.direct_file.borrow_mut() = None;
     }
 
     pub(crate) fn resident_index(&self) -> Option<Rc<Index>> {

@@ -138,6 +138,10 @@ impl Disk for CompioDisk {
             match mode {
                 OpenMode::Read => options.read(true),
                 OpenMode::ReadWrite => options.read(true).write(true),
+                OpenMode::Direct => {
+                    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+                    options.write(true).custom_flags(direct)
+                }
                 OpenMode::CreateTruncate => options
                     .read(true)
                     .write(true)

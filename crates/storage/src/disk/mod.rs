@@ -26,6 +26,9 @@ pub enum OpenMode {
     Read,
     /// Existing file, for reading and writing.
     ReadWrite,
+    /// Existing file, for writes past the page cache: whole blocks of 4,096 bytes from memory that
+    /// begins at one, at positions that are multiples of it.
+    Direct,
     /// Created when missing, emptied when present; for reading and writing.
     CreateTruncate,
 }

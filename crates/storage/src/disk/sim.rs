@@ -18,6 +18,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
+use crate::{aligned, entry::BLOCK_BYTES};
+
 use super::{DirectoryEntry, Disk, DiskFile, LockOutcome, OpenMode};
 
 /// Rounds without an end after which work is taken to be stuck.
@@ -409,8 +411,10 @@ impl World {
                 self.set_name(path, Some(Node::File(file)), None)?;
                 Ok(file)
             }
-            (Some(file), OpenMode::Read | OpenMode::ReadWrite) => Ok(file),
-            (None, OpenMode::Read | OpenMode::ReadWrite) => Err(io::ErrorKind::NotFound.into()),
+            (Some(file), OpenMode::Read | OpenMode::ReadWrite | OpenMode::Direct) => Ok(file),
+            (None, OpenMode::Read | OpenMode::ReadWrite | OpenMode::Direct) => {
+                Err(io::ErrorKind::NotFound.into())
+            }
         }
     }
 
@@ -505,11 +509,10 @@ impl Disk for SimDisk {
         let path = path.to_path_buf();
         let disk = self.clone();
         let opened = self.operation(move |world| world.open(&path, mode), |_, file| file);
+        let direct = mode == OpenMode::Direct;
         async move {
-            Ok(SimFile {
-                disk,
-                file: opened.await?,
-            })
+            let file = opened.await?;
+            Ok(SimFile { disk, file, direct })
         }
     }
 
@@ -624,6 +627,8 @@ impl Disk for SimDisk {
 pub struct SimFile {
     disk: SimDisk,
     file: usize,
+    /// Takes only whole blocks, as O_DIRECT does.
+    direct: bool,
 }
 
 impl DiskFile for SimFile {
@@ -649,7 +654,15 @@ impl DiskFile for SimFile {
         parts: Vec<Bytes>,
     ) -> impl Future<Output = io::Result<usize>> + 'static {
         let file = self.file;
-        let act = move |world: &mut World| world.write(file, position, parts);
+        let aligned = position.is_multiple_of(BLOCK_BYTES)
+            && parts.iter().all(|part| aligned::is_aligned(part));
+        let refused = self.direct && !aligned;
+        let act = move |world: &mut World| {
+            if refused {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            world.write(file, position, parts)
+        };
         self.disk.operation(act, |_, written| written)
     }
 

@@ -17,7 +17,7 @@ use wire::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchView, Batches, Message}
 
 use super::crash::CrashSpace;
 use crate::{
-    LogOptions, PartitionLog,
+    LogOptions, PartitionLog, WriteMode,
     disk::{
         Disk,
         sim::{Content, Event, SimDisk},
@@ -121,8 +121,16 @@ fn batch_of(state: &mut u64, sizes: &[u64]) -> BytesMut {
     buffer
 }
 
-fn options() -> LogOptions {
+/// Seeds take turns with the ways to write.
+fn options(seed: u64) -> LogOptions {
+    let (write_mode, zero_ahead_bytes_max) = match seed % 4 {
+        1 | 2 => (WriteMode::Buffered, 0),
+        3 => (WriteMode::Direct, limits::ZERO_AHEAD_BYTES_MIN),
+        _ => (WriteMode::Buffered, limits::ZERO_AHEAD_BYTES_MIN),
+    };
     LogOptions {
+        write_mode,
+        zero_ahead_bytes_max,
         segment_bytes_max: limits::SEGMENT_BYTES_MIN,
         index_interval_bytes: limits::INDEX_INTERVAL_BYTES_MIN,
         tail_bytes_max: 0,
@@ -130,10 +138,11 @@ fn options() -> LogOptions {
 }
 
 /// Works on a log for a while, and writes down what was promised.
-fn work(disk: &SimDisk, history: History, steps: usize, state: &mut u64, aligned: bool) -> History {
+fn work(disk: &SimDisk, history: History, steps: usize, state: &mut u64, seed: u64) -> History {
+    let aligned = seed.is_multiple_of(2);
     let history = Rc::new(RefCell::new(history));
     disk.run(async {
-        let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options()).await;
+        let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options(seed)).await;
         let (log, report) = opened.expect("opens");
         history.borrow_mut().opened = Some((disk.events_count(), report.next_offset));
         let mut next_offset = report.next_offset;
@@ -257,10 +266,10 @@ fn remove(
 }
 
 /// Opens what is left and checks every promise; gives what recovery found.
-fn check(content: Content, history: &History, events: usize) -> Result<u64, String> {
+fn check(content: Content, history: &History, events: usize, seed: u64) -> Result<u64, String> {
     let disk = SimDisk::new(content, 1);
     disk.run(async {
-        let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options()).await;
+        let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options(seed)).await;
         let (log, report) = opened.map_err(|error| error.to_string())?;
         if let Some(corruption) = report.corruption {
             return Err(format!("taken for damage: {corruption}"));
@@ -336,13 +345,7 @@ fn explore(extent: Extent) -> Result<usize, String> {
         let start = disk.content();
         disk.record(TURNS_MAX);
         let mut state = seed;
-        let history = work(
-            &disk,
-            History::default(),
-            extent.steps,
-            &mut state,
-            seed.is_multiple_of(2),
-        );
+        let history = work(&disk, History::default(), extent.steps, &mut state, seed);
         let events = disk.take_events();
         explore_cycle(
             &start,
@@ -376,8 +379,9 @@ fn explore_cycle(
         for chooser in choosers {
             *states_count += 1;
             let content = space.state(chooser.clone());
-            let checked =
-                catch_unwind(AssertUnwindSafe(|| check(content.clone(), history, number)));
+            let checked = catch_unwind(AssertUnwindSafe(|| {
+                check(content.clone(), history, number, seed)
+            }));
             let place = || format!("after event {number} ({chooser:?}, first cycle: {first})");
             let recovered = checked
                 .unwrap_or_else(|_| Err("panicked".into()))
@@ -428,7 +432,7 @@ fn second_cycle(
     let mut state = seed ^ recovered ^ events as u64;
     let disk = SimDisk::new(content.clone(), state);
     disk.record(TURNS_MAX);
-    let next = work(&disk, next, 3, &mut state, seed.is_multiple_of(2));
+    let next = work(&disk, next, 3, &mut state, seed);
     let recorded = disk.take_events();
     let extent = Extent {
         states_per_event: extent.states_per_event / 4 + 2,

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use wire::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchView, Batches, Message};
 
 use crate::{
-    Error, LogOptions, PartitionLog,
+    Error, LogOptions, PartitionLog, WriteMode,
     disk::sim::{Content, Fault, Operation, SimDisk},
     limits,
 };
@@ -83,6 +83,8 @@ fn options(dice: &mut Dice) -> LogOptions {
         segment_bytes_max: limits::SEGMENT_BYTES_MIN,
         index_interval_bytes: limits::INDEX_INTERVAL_BYTES_MIN,
         tail_bytes_max: [0, 30_000, limits::TAIL_BYTES_DEFAULT][dice.below(3) as usize],
+        write_mode: [WriteMode::Buffered, WriteMode::Direct][dice.below(2) as usize],
+        zero_ahead_bytes_max: [0, limits::ZERO_AHEAD_BYTES_MIN][dice.below(2) as usize],
     }
 }
 
