@@ -6,11 +6,13 @@ use wire::iggy::identifier::{Consumer, Identifier, Partitioning};
 use wire::iggy::login::{Credentials, Login};
 use wire::iggy::messages::put_send_routing;
 use wire::iggy::published::requests::{
-    consumer_groups as groups, consumer_offsets as offsets, streams, topics,
+    consumer_groups as groups, consumer_offsets as offsets, personal_access_tokens as tokens,
+    streams, topics,
 };
 use wire::iggy::published::responses::{
     consumer_groups::{ConsumerGroupDetailsResponse, SyncConsumerGroupResponse},
     consumer_offsets::ConsumerOffsetResponse,
+    personal_access_tokens::RawPersonalAccessTokenResponse,
     streams::GetStreamResponse,
     system::StatsResponse,
     topics::GetTopicResponse,
@@ -182,6 +184,40 @@ impl Client {
             .request(Kind::read(codes::GET_STATS_CODE), |_| {}, None)
             .await?;
         decode(&payload)
+    }
+
+    /// Creates a personal access token for the user that is logged in and returns it; the server
+    /// does not tell it again. `expiry_us` is how long it is valid, in microseconds; `None` is for
+    /// ever. Logging in by token costs a server far less than by password.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the name is taken.
+    pub async fn create_token(
+        &mut self,
+        name: &str,
+        expiry_us: Option<u64>,
+    ) -> Result<String, Error> {
+        let request = tokens::CreatePersonalAccessTokenRequest {
+            name: wire_name(name)?,
+            // What the protocol calls never.
+            expiry: expiry_us.unwrap_or(0),
+        };
+        let response: RawPersonalAccessTokenResponse = self
+            .change(Operation::CreatePersonalAccessToken, &request)
+            .await?;
+        Ok(response.token.as_str().to_owned())
+    }
+
+    /// Deletes a token of the user that is logged in.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there is none of this name.
+    pub async fn delete_token(&mut self, name: &str) -> Result<(), Error> {
+        let request = tokens::DeletePersonalAccessTokenRequest {
+            name: wire_name(name)?,
+        };
+        self.command(Operation::DeletePersonalAccessToken, &request)
+            .await
     }
 
     // Streams and topics.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// What the actors do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,6 +30,22 @@ pub(crate) enum Transport {
     Websocket,
     /// TCP and WebSocket in alternating rounds of one run.
     Compare,
+}
+
+/// Put load on a server and measure it, or look again at what was measured.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Command {
+    #[command(subcommand)]
+    pub(crate) saved: Option<Saved>,
+    #[command(flatten)]
+    pub(crate) measured: Option<Arguments>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Saved {
+    /// Draw a saved run, or compare two.
+    Report(super::visual::Arguments),
 }
 
 /// Put load on a server and measure it.
@@ -121,4 +137,6 @@ pub(crate) struct Arguments {
     /// Everything that was measured, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pictures: super::visual::Pictures,
 }

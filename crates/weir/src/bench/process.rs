@@ -116,6 +116,7 @@ impl Server {
             data: Some(data),
             child: None,
         };
+        end_with_signals(child.id(), server.data.clone())?;
         let output = child
             .stdout
             .take()
@@ -177,6 +178,24 @@ impl Drop for Server {
             let _ = std::fs::remove_dir_all(data);
         }
     }
+}
+
+/// Takes the server along when a signal ends the run.
+fn end_with_signals(process: u32, data: Option<PathBuf>) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let thread = std::thread::Builder::new().name("weir-bench-signals".to_owned());
+    thread.spawn(move || {
+        if signals.forever().next().is_none() {
+            return;
+        }
+        let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+        // It may have ended by itself; there is nothing more to do about it either way.
+        let _ = process.map(|process| kill_process(process, Signal::KILL));
+        let _ = data.map(std::fs::remove_dir_all);
+        std::process::exit(1);
+    })?;
+    Ok(())
 }
 
 fn parse_place(text: &str) -> anyhow::Result<(String, u16)> {

@@ -35,8 +35,8 @@ pub(crate) struct Report<'a> {
 pub(crate) struct Summary {
     /// Names and values in the order in which they are shown.
     pub(crate) figures: Vec<Figure>,
-    /// Highest over lowest average latency of the rounds.
-    pub(crate) spread: f64,
+    /// Highest over lowest average latency of the rounds; `None` for a single round.
+    pub(crate) spread: Option<f64>,
 }
 
 /// One figure.
@@ -82,11 +82,7 @@ impl<'a> Report<'a> {
             .collect();
         let highest = averages.iter().copied().fold(0.0, f64::max);
         let lowest = averages.iter().copied().fold(f64::INFINITY, f64::min);
-        let spread = if lowest > 0.0 && lowest.is_finite() {
-            highest / lowest
-        } else {
-            1.0
-        };
+        let spread = (averages.len() > 1 && lowest > 0.0).then(|| highest / lowest);
         let figures = if self.plan.kind == Kind::IdleConnections {
             idle_figures(&rounds)
         } else {
@@ -97,11 +93,16 @@ impl<'a> Report<'a> {
 
     /// Why the two transports of this run should not be compared, if they should not.
     pub(crate) fn doubt(&self) -> Option<String> {
-        let worst = self
+        let spreads: Vec<Option<f64>> = self
             .transports()
             .into_iter()
             .map(|transport| self.summary(transport).spread)
-            .fold(1.0, f64::max);
+            .collect();
+        let is_load = self.plan.kind != Kind::IdleConnections;
+        if is_load && self.plan.is_comparison() && spreads.contains(&None) {
+            return Some("a single round says nothing about noise; take three".to_owned());
+        }
+        let worst = spreads.into_iter().flatten().fold(1.0, f64::max);
         (worst > SPREAD_MAX).then(|| {
             format!(
                 "the rounds of one transport differ by a factor of {worst:.2} (more than \

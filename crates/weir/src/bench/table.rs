@@ -58,7 +58,10 @@ pub(crate) fn render(report: &Report<'_>) -> String {
     }
     let _ = write!(text, "{:<28}", "spread of rounds");
     for (_, summary) in &columns {
-        let _ = write!(text, "{:>14.2}", summary.spread);
+        match summary.spread {
+            Some(spread) => drop(write!(text, "{spread:>14.2}")),
+            None => drop(write!(text, "{:>14}", "-")),
+        }
     }
     text.push('\n');
     if let Some(doubt) = report.doubt() {

@@ -6,6 +6,7 @@
 //! without it the one that `cargo xtask test` prepares is used. Random choices come from a seed
 //! that a failing test prints; `WEIR_TEST_SEED` repeats a run.
 
+mod bench;
 mod bytes;
 mod client;
 mod crash;
