@@ -1,21 +1,25 @@
 //! Sends every message back, with the defaults of the library, on one thread.
 //!
-//! `echo_server ADDR [--stack native|bridge|bridge-fixed] [--driver auto|io-uring|poll]` prints
-//! `listening on ADDR`. The bridge is there when it is built with the feature of this name.
+//! `echo_server ADDR [--stack native|bridge|bridge-fixed] [--no-deflate]
+//! [--driver auto|io-uring|poll]` prints `listening on ADDR`. The bridge and compression are there
+//! when it is built with the features of these names.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use compio_net::{TcpListener, TcpStream};
-use ws::{DriverChoice, Error, RuntimeOptions};
+use ws::{Config, DriverChoice, Error, Incoming, RuntimeOptions};
 
 const USAGE: &str = "usage: echo_server ADDR [--stack native|bridge|bridge-fixed] \
-    [--driver auto|io-uring|poll]";
+    [--no-deflate] [--driver auto|io-uring|poll]";
 
 struct Options {
     address: SocketAddr,
     driver: DriverChoice,
     stack: Stack,
+    #[cfg(feature = "deflate")]
+    deflate: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -39,12 +43,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     let mut address = None;
     let mut driver = DriverChoice::Auto;
     let mut stack = Stack::Native;
+    #[cfg(feature = "deflate")]
+    let mut deflate = true;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--driver" => {
                 let name = arguments.next().ok_or(USAGE)?;
                 driver = name.parse().map_err(|error| format!("{error}"))?;
             }
+            #[cfg(feature = "deflate")]
+            "--no-deflate" => deflate = false,
             "--stack" => stack = parse_stack(&arguments.next().ok_or(USAGE)?)?,
             text => address = Some(text.parse().map_err(|_| USAGE)?),
         }
@@ -53,6 +61,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         address: address.ok_or(USAGE)?,
         driver,
         stack,
+        #[cfg(feature = "deflate")]
+        deflate,
     })
 }
 
@@ -84,20 +94,31 @@ fn serve(options: Options) -> Result<(), String> {
 async fn accept(options: &Options) -> std::io::Result<()> {
     let listener = TcpListener::bind(options.address).await?;
     let stack = options.stack;
+    #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
+    let mut config = Config::new();
+    #[cfg(feature = "deflate")]
+    if !options.deflate {
+        config = config.without_deflate();
+    }
+    let config = Rc::new(config);
     println!("listening on {}", listener.local_addr()?);
     loop {
         // Accepting is never cancelled: a dropped accept could swallow a connection.
         match listener.accept().await {
-            Ok((stream, _)) => compio_runtime::spawn(serve_one(stream, stack)).detach(),
+            Ok((stream, _)) => {
+                compio_runtime::spawn(serve_one(stream, stack, config.clone())).detach()
+            }
             // Too many open files and the like: the next one may do.
             Err(error) => eprintln!("accept: {error}"),
         }
     }
 }
 
-async fn serve_one(stream: TcpStream, stack: Stack) {
+async fn serve_one(stream: TcpStream, stack: Stack, config: Rc<Config>) {
     let result = match stack {
-        Stack::Native => echo(stream).await.map_err(|error| error.to_string()),
+        Stack::Native => echo(stream, &config)
+            .await
+            .map_err(|error| error.to_string()),
         #[cfg(feature = "bridge")]
         Stack::Bridge(capacity) => bridge::echo(stream, capacity)
             .await
@@ -108,8 +129,11 @@ async fn serve_one(stream: TcpStream, stack: Stack) {
     }
 }
 
-async fn echo(stream: TcpStream) -> Result<(), Error> {
-    let mut socket = ws::accept(stream).await?;
+async fn echo(stream: TcpStream, config: &Config) -> Result<(), Error> {
+    let Incoming::WebSocket { mut socket, .. } = ws::accept_with(stream, config).await? else {
+        // Any other request: there is nothing else here.
+        return Ok(());
+    };
     loop {
         match socket.recv().await {
             Ok(message) if message.is_data() => socket.send(message).await?,

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use compio_runtime::time::{timeout, timeout_at};
-use ws_proto::handshake::{Refusal, Request, ServerHandshake, ServerVerdict, UpgradeRequest};
+use ws_proto::handshake::{
+    Accepted, Refusal, Request, ServerHandshake, ServerVerdict, UpgradeRequest,
+};
 use ws_proto::{Connection, Transmit};
 
 use crate::config::Config;
@@ -76,10 +78,15 @@ pub async fn accept_with(stream: impl Into<Stream>, config: &Config) -> Result<I
     match verdict {
         ServerVerdict::Upgrade(upgrade) => {
             match open(&mut receiver, config, &upgrade, left()).await? {
-                Ok((writer, subprotocol)) => {
+                Ok((writer, accepted)) => {
                     let request = Box::new(upgrade.into_request());
                     let leftover = received.split_off(request.head_bytes());
-                    let core = Connection::server(config.protocol.clone());
+                    let protocol = config.agreed(
+                        #[cfg(feature = "deflate")]
+                        accepted.deflate,
+                    );
+                    let core = Connection::server(protocol);
+                    let subprotocol = accepted.subprotocol;
                     let socket = WebSocket::start(core, receiver, writer, leftover, subprotocol);
                     Ok(Incoming::WebSocket { socket, request })
                 }
@@ -119,13 +126,13 @@ async fn read_head(
     }
 }
 
-/// Writes the server's consent; returns the chosen subprotocol.
+/// Writes the server's consent; returns what was agreed on.
 async fn open(
     receiver: &mut ChunkReceiver,
     config: &Config,
     upgrade: &UpgradeRequest,
     time: Duration,
-) -> Result<Result<(Writer, Option<String>), Refusal>, Error> {
+) -> Result<Result<(Writer, Accepted), Refusal>, Error> {
     let admitted = config
         .admission
         .as_ref()
@@ -135,8 +142,8 @@ async fn open(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let mut writer = Writer::new(receiver.stream().shared_fd());
-    write(&mut writer, accepted.response.into(), time).await?;
-    Ok(Ok((writer, accepted.subprotocol)))
+    write(&mut writer, accepted.response.clone().into(), time).await?;
+    Ok(Ok((writer, accepted)))
 }
 
 /// Writes all of `bytes`, or fails when it takes longer than `time`.

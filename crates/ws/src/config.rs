@@ -14,7 +14,7 @@ pub type Admission = Arc<dyn Fn(&Request) -> Result<(), Refusal> + Send + Sync>;
 
 /// The options of a connection. The defaults suit a public server; each limit's reason stands in
 /// [`Limits`] and [`HandshakeLimits`].
-#[derive(Clone, Default)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Limits, pongs: what the protocol core needs to know.
@@ -29,6 +29,25 @@ pub struct Config {
     pub headers: ExtraHeaders,
     /// A server's own say about each request; without it every path is served.
     pub admission: Option<Admission>,
+    /// Compression to offer or to agree to; `None` is never. Default: without context takeover,
+    /// so that a connection that waits owns no compressor.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<ws_proto::deflate::Options>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            protocol: ws_proto::Config::default(),
+            handshake: HandshakeLimits::default(),
+            origins: OriginPolicy::default(),
+            subprotocols: Vec::new(),
+            headers: ExtraHeaders::default(),
+            admission: None,
+            #[cfg(feature = "deflate")]
+            deflate: Some(crate::deflate::options()),
+        }
+    }
 }
 
 impl Config {
@@ -106,12 +125,45 @@ impl Config {
         self
     }
 
+    /// Changes the compression that is offered or agreed to, such as its context takeover.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, change: impl FnOnce(&mut ws_proto::deflate::Options)) -> Self {
+        change(self.deflate.get_or_insert_with(crate::deflate::options));
+        self
+    }
+
+    /// Sends and agrees to nothing compressed.
+    #[cfg(feature = "deflate")]
+    pub fn without_deflate(mut self) -> Self {
+        self.deflate = None;
+        self
+    }
+
     pub(crate) fn server_options(&self) -> ServerOptions {
         let mut options = ServerOptions::default();
         options.origins = self.origins.clone();
         options.subprotocols = self.subprotocols.clone();
         options.headers = self.headers.clone();
+        #[cfg(feature = "deflate")]
+        {
+            options.deflate = self.deflate;
+        }
         options
+    }
+
+    /// The protocol's options with what the opening handshake agreed on.
+    pub(crate) fn agreed(
+        &self,
+        #[cfg(feature = "deflate")] deflate: Option<ws_proto::deflate::Session>,
+    ) -> ws_proto::Config {
+        let mut protocol = self.protocol.clone();
+        // Whole messages are all that the handles know of.
+        protocol.pieces = false;
+        #[cfg(feature = "deflate")]
+        {
+            protocol.deflate = deflate;
+        }
+        protocol
     }
 
     pub(crate) fn handshake_time(&self) -> Duration {

@@ -64,6 +64,10 @@ async fn open(
     options.subprotocols = config.subprotocols.clone();
     options.headers = config.headers.clone();
     options.limits = config.handshake;
+    #[cfg(feature = "deflate")]
+    {
+        options.deflate = config.deflate;
+    }
     let mut nonce = [0; 16];
     masking::fill_random(&mut nonce);
     let mut handshake = ClientHandshake::new(options, nonce).map_err(Handshake::from)?;
@@ -80,7 +84,11 @@ async fn open(
     let answer = timeout_at(deadline, answer).await;
     let accepted = answer.map_err(|_| Handshake::TimedOut)??;
     let leftover = received.split_off(accepted.response.head_bytes());
-    let core = Connection::client(config.protocol.clone(), masking::masking_key);
+    let protocol = config.agreed(
+        #[cfg(feature = "deflate")]
+        accepted.deflate,
+    );
+    let core = Connection::client(protocol, masking::masking_key);
     Ok(WebSocket::start(
         core,
         receiver,

@@ -52,6 +52,8 @@ pub mod bridge;
 mod chunk;
 mod config;
 mod connect;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod driver;
 mod error;
 mod inbox;
@@ -77,5 +79,9 @@ pub use runtime::{
 };
 pub use stream::Stream;
 pub use websocket::{Receiver, Sender, WebSocket};
+#[cfg(feature = "deflate")]
+pub use ws_proto::deflate::Options as DeflateOptions;
 pub use ws_proto::handshake::{OriginPolicy, Refusal, Request, Response};
-pub use ws_proto::{CloseCode, CloseFrame, Limits, MessageKind, ProtocolError, SendError};
+pub use ws_proto::{
+    CloseCode, CloseFrame, Limits, MessageKind, PreparedMessage, ProtocolError, SendError,
+};

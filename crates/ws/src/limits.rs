@@ -97,3 +97,8 @@ pub const BRIDGE_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time for a bridge's closing handshake, as for a native one.
 #[cfg(feature = "bridge")]
 pub const BRIDGE_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Compressors, and inflaters, that a thread keeps for reuse: messages are worked on one after
+/// the other, except those whose bytes are still arriving. A compressor is about 370 KiB.
+#[cfg(feature = "deflate")]
+pub const CODECS_KEPT_MAX: usize = 4;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use ws_proto::{CloseCode, CloseFrame, Connection, MessageKind, SendError};
+use ws_proto::{CloseCode, CloseFrame, Connection, MessageKind, PreparedMessage, SendError};
 
 use crate::driver::Driver;
 use crate::error::Error;
@@ -103,6 +103,14 @@ impl WebSocket {
         self.handle.send_parts(kind, parts).await
     }
 
+    /// Queues a message that was encoded once for many connections; a server shares its bytes.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_prepared(&self, message: &PreparedMessage) -> Result<(), Error> {
+        self.handle.send_prepared(message).await
+    }
+
     /// Waits until everything queued is given to the kernel.
     ///
     /// # Errors
@@ -188,6 +196,14 @@ impl Sender {
         self.handle.send_parts(kind, parts).await
     }
 
+    /// See [`WebSocket::send_prepared`].
+    ///
+    /// # Errors
+    /// See [`WebSocket::send_prepared`].
+    pub async fn send_prepared(&self, message: &PreparedMessage) -> Result<(), Error> {
+        self.handle.send_prepared(message).await
+    }
+
     /// See [`WebSocket::flush`].
     ///
     /// # Errors
@@ -239,6 +255,13 @@ impl Handle {
         self.link
             .borrow_mut()
             .queue(|core| core.send_parts(kind, parts))
+    }
+
+    async fn send_prepared(&self, message: &PreparedMessage) -> Result<(), Error> {
+        self.room(message.payload().len()).await?;
+        self.link
+            .borrow_mut()
+            .queue(|core| core.send_prepared(message))
     }
 
     async fn room(&self, payload_bytes: usize) -> Result<(), Error> {
