@@ -13,20 +13,29 @@ mod process;
 mod report;
 mod round;
 mod table;
+mod visual;
 
 use std::io::Write;
 
 use anyhow::Context;
 
-pub(crate) use arguments::Arguments;
+pub(crate) use arguments::Command;
+use arguments::{Arguments, Saved};
 use plan::Plan;
 use process::Server;
 
-/// Runs the benchmark and prints its table; writes the JSON file if one is asked for.
-///
 /// # Errors
-/// One line that says which argument, which server or which actor failed.
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+/// One line that says which argument, which file, which server or which actor failed.
+pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
+    match (command.saved, command.measured) {
+        (Some(Saved::Report(arguments)), _) => visual::run(&arguments),
+        (None, Some(arguments)) => run(arguments),
+        (None, None) => anyhow::bail!("weir bench needs a kind and a transport, see --help"),
+    }
+}
+
+/// Runs the benchmark and prints its table; writes the JSON file and draws if that is asked for.
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     let plan = Plan::new(&arguments)?;
     let server = match &arguments.server {
         Some(address) => Server::running(address, &arguments)?,
@@ -48,11 +57,13 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let report = report::Report::new(&plan, &server, rounds);
     server.stop()?;
+    let saved = report.to_json();
     if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&report.to_json())?;
+        let json = serde_json::to_string_pretty(&saved)?;
         std::fs::write(path, json + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
+    visual::draw(&arguments.pictures, "this run", saved)?;
     let mut output = std::io::stdout().lock();
     output
         .write_all(table::render(&report).as_bytes())

@@ -27,7 +27,7 @@ enum Command {
     /// Serve until SIGINT or SIGTERM.
     Serve(serve::Arguments),
     /// Put load on a server and measure it.
-    Bench(Box<bench::Arguments>),
+    Bench(Box<bench::Command>),
 }
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
-        Command::Bench(arguments) => bench::run(*arguments),
+        Command::Bench(command) => bench::dispatch(*command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
