@@ -57,6 +57,7 @@ mod deflate;
 mod driver;
 mod error;
 mod inbox;
+mod large;
 pub mod limits;
 mod link;
 mod masking;

@@ -102,3 +102,12 @@ pub const BRIDGE_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// the other, except those whose bytes are still arriving. A compressor is about 370 KiB.
 #[cfg(feature = "deflate")]
 pub const CODECS_KEPT_MAX: usize = 4;
+
+/// Smallest payload whose memory is kept for the next one: below it, allocators do that well.
+pub const LARGE_BUFFER_BYTES_MIN: usize = 16 << 10;
+
+/// Memory of large payloads that a thread keeps: a few messages of a megabyte in flight.
+pub const LARGE_BUFFERS_BYTES_KEPT_MAX: usize = 8 << 20;
+
+/// A kept buffer serves a payload if it is less than this many times as large.
+pub const LARGE_BUFFER_WASTE_MAX: usize = 4;

@@ -14,6 +14,7 @@ use ws_proto::{Connection, SendError};
 use crate::chunk::Chunk;
 use crate::error::{End, Error};
 use crate::inbox::Inbox;
+use crate::large;
 use crate::limits;
 use crate::message::Message;
 use crate::receiver::{ChunkReceiver, Received};
@@ -221,7 +222,7 @@ impl Link {
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.receiver.is_armed()
             && !self.received_all
-            && let Some(lent) = self.core.take_receive_buffer()
+            && let Some(lent) = self.core.take_receive_buffer_with(large::take)
         {
             self.receiver.arm_into(lent.bytes, lent.limit);
         }

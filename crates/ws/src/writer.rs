@@ -16,7 +16,7 @@ use compio_runtime::Submit;
 use socket2::Socket;
 use ws_proto::Transmit;
 
-use crate::limits;
+use crate::{large, limits};
 
 /// `MSG_WAITALL`: io_uring goes on after a short write by itself, which saves a completion and
 /// a wake-up for each piece that the socket takes. Other drivers ignore it.
@@ -139,7 +139,7 @@ fn remove_written(parts: &mut Vec<Bytes>, mut written_bytes: usize) {
         written_bytes -= part.len();
         whole_count += 1;
     }
-    parts.drain(..whole_count);
+    parts.drain(..whole_count).for_each(large::keep);
 }
 
 #[cfg(test)]

@@ -128,6 +128,16 @@ impl Connection {
     ///
     /// The buffer grows with the bytes received, never with the length that was announced.
     pub fn take_receive_buffer(&mut self) -> Option<ReceiveBuffer> {
+        self.take_receive_buffer_with(|_| None)
+    }
+
+    /// Like [`take_receive_buffer`](Self::take_receive_buffer), for a driver that has memory to
+    /// reuse: before the buffer grows, `spare` is asked for one with room for the whole frame,
+    /// whose length it is told. Its content is discarded.
+    pub fn take_receive_buffer_with(
+        &mut self,
+        spare: impl FnOnce(usize) -> Option<BytesMut>,
+    ) -> Option<ReceiveBuffer> {
         let receiver = &mut self.receiver;
         let frame = receiver.frame.filter(|frame| !frame.opcode.is_control())?;
         let missing = usize::try_from(frame.missing_bytes).unwrap_or(usize::MAX);
@@ -138,7 +148,14 @@ impl Connection {
         }
         let mut bytes = core::mem::take(&mut receiver.assembly);
         if bytes.capacity() - received < missing.min(DIRECT_RECEIVE_BYTES_MIN) {
-            bytes.reserve(missing.min(received));
+            match spare(received.saturating_add(missing)) {
+                Some(mut spare) if spare.capacity() > received => {
+                    spare.clear();
+                    spare.extend_from_slice(&bytes);
+                    bytes = spare;
+                }
+                _ => bytes.reserve(missing.min(received)),
+            }
         }
         let limit = missing.min(bytes.capacity() - received);
         receiver.lent = Some((received, limit));

@@ -1,0 +1,99 @@
+//! Memory of large payloads that a thread keeps for the next ones.
+//!
+//! An allocator gives large blocks back to the system, which then has to clear and map each page
+//! again: for a payload of a megabyte that costs as much as receiving and sending it. So a few
+//! megabytes stay with the thread, whatever connection they came from.
+
+use std::cell::RefCell;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::limits;
+
+#[derive(Default)]
+struct Kept {
+    buffers: Vec<BytesMut>,
+    bytes: usize,
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::new(Kept::default());
+}
+
+/// A buffer for a payload of this many bytes that does not waste much more than these.
+pub(crate) fn take(payload_bytes: usize) -> Option<BytesMut> {
+    KEPT.with_borrow_mut(|kept| {
+        let fits = payload_bytes..payload_bytes.saturating_mul(limits::LARGE_BUFFER_WASTE_MAX);
+        let index = kept
+            .buffers
+            .iter()
+            .position(|buffer| fits.contains(&buffer.capacity()))?;
+        let buffer = kept.buffers.swap_remove(index);
+        kept.bytes -= buffer.capacity();
+        Some(buffer)
+    })
+}
+
+/// Keeps the memory of `payload` if it is large, nobody else needs it and there is room.
+pub(crate) fn keep(payload: Bytes) {
+    if payload.len() < limits::LARGE_BUFFER_BYTES_MIN {
+        return;
+    }
+    let Ok(mut buffer) = payload.try_into_mut() else {
+        return;
+    };
+    buffer.clear();
+    KEPT.with_borrow_mut(|kept| {
+        let bytes = kept.bytes.saturating_add(buffer.capacity());
+        if bytes <= limits::LARGE_BUFFERS_BYTES_KEPT_MAX {
+            kept.bytes = bytes;
+            kept.buffers.push(buffer);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(bytes: usize) -> Bytes {
+        let mut payload = BytesMut::with_capacity(bytes);
+        payload.resize(bytes, 7);
+        payload.freeze()
+    }
+
+    #[test]
+    fn a_payload_is_reused_by_one_of_about_its_size() {
+        let bytes = limits::LARGE_BUFFER_BYTES_MIN;
+        let first = payload(bytes);
+        let address = first.as_ptr();
+        keep(first);
+        assert!(take(bytes + 1).is_none(), "too small");
+        assert!(
+            take(bytes / limits::LARGE_BUFFER_WASTE_MAX).is_none(),
+            "too large"
+        );
+        let buffer = take(bytes).expect("kept");
+        assert_eq!(
+            (buffer.as_ptr(), buffer.len(), buffer.capacity()),
+            (address, 0, bytes)
+        );
+        assert!(take(bytes).is_none(), "taken");
+    }
+
+    #[test]
+    fn small_and_shared_payloads_and_those_beyond_the_limit_are_not_kept() {
+        let bytes = limits::LARGE_BUFFER_BYTES_MIN;
+        keep(payload(bytes - 1));
+        assert!(take(bytes - 1).is_none());
+        let shared = payload(bytes);
+        keep(shared.clone());
+        assert!(take(bytes).is_none());
+        drop(shared);
+        let fitting = limits::LARGE_BUFFERS_BYTES_KEPT_MAX / bytes;
+        for _ in 0..fitting + 1 {
+            keep(payload(bytes));
+        }
+        KEPT.with_borrow(|kept| assert_eq!(kept.buffers.len(), fitting));
+    }
+}
