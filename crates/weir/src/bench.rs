@@ -29,13 +29,13 @@ use process::Server;
 pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
     match (command.saved, command.measured) {
         (Some(Saved::Report(arguments)), _) => visual::run(&arguments),
-        (None, Some(arguments)) => run(arguments),
+        (None, Some(arguments)) => run(arguments, &command.pictures),
         (None, None) => anyhow::bail!("weir bench needs a kind and a transport, see --help"),
     }
 }
 
 /// Runs the benchmark and prints its table; writes the JSON file and draws if that is asked for.
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments, pictures: &visual::Pictures) -> anyhow::Result<()> {
     let plan = Plan::new(&arguments)?;
     let server = match &arguments.server {
         Some(address) => Server::running(address, &arguments)?,
@@ -63,7 +63,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         std::fs::write(path, json + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    visual::draw(&arguments.pictures, "this run", saved)?;
+    visual::draw(pictures, "this run", saved)?;
     let mut output = std::io::stdout().lock();
     output
         .write_all(table::render(&report).as_bytes())

@@ -40,6 +40,9 @@ pub(crate) struct Command {
     pub(crate) saved: Option<Saved>,
     #[command(flatten)]
     pub(crate) measured: Option<Arguments>,
+    // Not in Arguments: clap takes a struct with a flattened one inside for absent.
+    #[command(flatten)]
+    pub(crate) pictures: super::visual::Pictures,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -137,6 +140,4 @@ pub(crate) struct Arguments {
     /// Everything that was measured, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) pictures: super::visual::Pictures,
 }
