@@ -65,7 +65,7 @@ fn single(saved: &Saved) -> String {
     let rows = names(&[run]).into_iter().map(|name| {
         let values: Vec<Option<f64>> = transports
             .iter()
-            .map(|transport| run.summary[*transport].get(name).copied())
+            .map(|transport| run.figure(transport, name))
             .collect();
         let shown = figures::row(&values, figures::units(name));
         let mut row = vec![figures::label(name)];
@@ -100,9 +100,8 @@ fn both(one: &Saved, other: &Saved) -> String {
     for transport in shared {
         let title = label(transport);
         let head = [title.clone(), "A".into(), "B".into(), "B / A".into()];
-        let figures_of = |run: &Run, name: &str| run.summary[transport].get(name).copied();
         let rows = names(&[&one.run, &other.run]).into_iter().map(|name| {
-            let values = [figures_of(&one.run, name), figures_of(&other.run, name)];
+            let values = [&one.run, &other.run].map(|run| run.figure(transport, name));
             let mut row = vec![figures::label(name)];
             row.extend(figures::row(&values, figures::units(name)));
             row.push(match values {

@@ -29,7 +29,8 @@ pub(crate) struct Run {
     pub(crate) machine: BTreeMap<String, Value>,
     pub(crate) parameters: BTreeMap<String, Value>,
     pub(crate) rounds: Vec<Round>,
-    pub(crate) summary: BTreeMap<String, BTreeMap<String, f64>>,
+    /// Figures of each transport; those that the run could not tell are `None`.
+    pub(crate) summary: BTreeMap<String, BTreeMap<String, Option<f64>>>,
     pub(crate) doubt: Option<String>,
 }
 
@@ -110,6 +111,10 @@ impl Run {
         let mut names: Vec<&str> = names.filter(|name| !name.contains("_over_")).collect();
         names.sort_by_key(|name| (*name != "tcp", *name));
         names
+    }
+
+    pub(crate) fn figure(&self, transport: &str, name: &str) -> Option<f64> {
+        *self.summary.get(transport)?.get(name)?
     }
 
     pub(crate) fn rounds_of(&self, transport: &str) -> Vec<&Round> {

@@ -125,7 +125,8 @@ function summaryTable(caption, columns) {
   });
   if (isLatency) {
     rows.push(["Spread of the rounds", ...columns.flatMap((one, index) => [
-      element("td", { "data-figure": `${one.key}.spread` }, ratioText(one.summary.spread)),
+      element("td", { "data-figure": `${one.key}.spread` }, "spread" in one.summary
+        ? ratioText(one.summary.spread) : "–"),
       ...(index === 0 ? [] : [""])])]);
   }
   return table(caption, [isLatency ? "Percentile" : "Figure", ...heads], rows);

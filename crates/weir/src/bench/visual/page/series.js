@@ -21,7 +21,8 @@ function transportsOf(run) {
 
 function summaryOf(run, name) {
   const key = Object.keys(run.summary).find((key) => transportName(key) === name);
-  return key === undefined ? {} : run.summary[key];
+  const figures = Object.entries(run.summary[key] ?? {});
+  return Object.fromEntries(figures.filter(([, value]) => value !== null));
 }
 
 // Where two runs are shown, A and B tell them apart.
