@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
+use futures_channel::oneshot;
 use futures_util::StreamExt;
 use wire::Status;
 
@@ -79,42 +80,48 @@ struct DrainSignal {
     all_ended: Receiver<Infallible>,
 }
 
-/// Lets a bounded number of password checks run at one time.
+/// Runs password checks on a few threads of their own.
+///
+/// The threads live as long as the gate. On threads that come and go each check would leave its
+/// 19 MiB in another of the allocator's arenas, and a few dozen logins would cost a gigabyte.
 pub(crate) struct PasswordGate {
-    permits: (Sender<()>, Receiver<()>),
+    jobs: Sender<Box<dyn FnOnce() + Send>>,
 }
 
 impl PasswordGate {
     fn new(checks_max: usize) -> Self {
-        let permits = async_channel::bounded(checks_max.max(1));
+        let (jobs, waiting) = async_channel::bounded::<Box<dyn FnOnce() + Send>>(1);
         for _ in 0..checks_max.max(1) {
-            permits
-                .0
-                .try_send(())
-                .expect("the channel holds exactly this many permits");
+            let waiting = waiting.clone();
+            let thread = std::thread::Builder::new().name("weir-password".to_owned());
+            let spawned = thread.spawn(move || {
+                while let Ok(job) = waiting.recv_blocking() {
+                    job();
+                }
+            });
+            if let Err(error) = spawned {
+                // With none at all, `run` says that nothing could be checked.
+                tracing::error!(%error, "a thread for password checks cannot be started");
+            }
         }
-        Self { permits }
+        Self { jobs }
     }
 
-    /// Runs `check` on a thread of its own when a permit is free.
+    /// Runs `check` when a thread is free; `None` when it panicked or no thread is there.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        self.permits.1.recv().await.ok()?;
-        let permit = Permit(&self.permits.0);
-        let result = compio::runtime::spawn_blocking(check).await.ok();
-        drop(permit);
-        result
-    }
-}
-
-struct Permit<'a>(&'a Sender<()>);
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        // The channel has room for every permit and lives as long as the gate.
-        let _ = self.0.try_send(());
+        let (done, result) = oneshot::channel();
+        let job = move || {
+            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+            if let Ok(checked) = checked {
+                // Whoever asked may be gone.
+                let _ = done.send(checked);
+            }
+        };
+        self.jobs.send(Box::new(job)).await.ok()?;
+        result.await.ok()
     }
 }
 
