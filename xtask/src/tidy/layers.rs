@@ -24,7 +24,8 @@ const RESTRICTED: &[(&str, &[&str])] = &[
     // Oracles and peers: our own code must not need what it is compared with.
     ("iggy", &[]),
     ("iggy_common", &[]),
-    ("tungstenite", &[]),
+    // For `ws::bridge` alone, behind a feature.
+    ("tungstenite", &["ws"]),
     ("tokio-tungstenite", &[]),
     ("tokio", &[]),
 ];
