@@ -10,6 +10,7 @@ mod aligned;
 mod appender;
 pub mod data_directory;
 pub mod disk;
+pub mod doctor;
 mod entry;
 pub mod error;
 mod fill;

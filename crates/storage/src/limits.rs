@@ -1,6 +1,8 @@
 //! Every bound of the storage engine, with its reason. Nothing here is unlimited, and each limit
 //! has a test that stands on it and one that steps past it.
 
+use std::time::Duration;
+
 use crate::error::Error;
 
 /// Largest batch record that [`crate::PartitionLog::append`] takes, in bytes.
@@ -85,6 +87,15 @@ pub const LOCK_TEXT_BYTES_MAX: u64 = 64;
 
 /// Bytes read from a format marker: it is two short lines.
 pub const MARKER_BYTES_MAX: usize = 256;
+
+/// Sizes of the writes that the doctor measures: a small batch, a middling and a large group.
+pub const DOCTOR_BYTES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
+/// Writes of each kind that the doctor makes at most: 2,000 of 1 MiB are 2 GiB of scratch file.
+pub const DOCTOR_SAMPLES_MAX: usize = 2_000;
+/// A median flush below this is not one: the fastest devices need some 10 microseconds.
+pub const DOCTOR_HONEST_FLUSH_MIN: Duration = Duration::from_micros(8);
+/// A median flush above this is worth a word: a spinning disk needs about as long.
+pub const DOCTOR_SLOW_FLUSH_MIN: Duration = Duration::from_millis(20);
 
 /// How appends reach the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use storage::{Error, LogOptions, limits};
+use storage::{Error, LogOptions, WriteMode, limits};
 use wire::batch::BatchView;
 
 #[test]
@@ -301,5 +301,68 @@ fn old_segments_are_removed_whole() {
         assert_eq!((log.segments_count(), log.next_offset()), (1, 60));
         assert!(log.message_count() > 0, "the active segment stays");
         log.close().await.unwrap();
+    });
+}
+
+#[test]
+fn every_way_to_write_gives_the_same_log() {
+    on_each_driver(async |disk, directory| {
+        let mut sent = Vec::new();
+        // Each opening writes in another way than the one before, into the same segments.
+        for opening in 0..8_u64 {
+            let write_mode = match opening % 2 {
+                0 => WriteMode::Direct,
+                _ => WriteMode::Buffered,
+            };
+            let zero_ahead_bytes_max = match opening / 2 % 2 {
+                0 => limits::ZERO_AHEAD_BYTES_DEFAULT,
+                _ => 0,
+            };
+            let options = LogOptions {
+                write_mode,
+                zero_ahead_bytes_max,
+                ..small_segments()
+            };
+            let (log, report) = open_with(&disk, &directory, options).await;
+            assert_eq!((&report.torn_tail, &report.corruption), (&None, &None));
+            assert_eq!(report.next_offset, sent.len() as u64 * 2);
+            for number in 0..12 {
+                let batch = batch(opening, 2, [10, 3_000, 30_000][number % 3]);
+                sent.push(batch.clone());
+                let appended = log.append(batch, 0).await.unwrap();
+                assert_eq!(appended.base_offset, (sent.len() as u64 - 1) * 2);
+            }
+            let stored = read_all(&log).await;
+            let mut rest = &stored[..];
+            for sent in &sent {
+                let (record, after) = rest.split_at(sent.len());
+                assert_verbatim(sent, record);
+                rest = after;
+            }
+            assert!(rest.is_empty());
+            log.close().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_partition_with_little_in_it_stays_small() {
+    on_each_driver(async |disk, directory| {
+        let options = LogOptions {
+            write_mode: WriteMode::Direct,
+            zero_ahead_bytes_max: limits::ZERO_AHEAD_BYTES_DEFAULT,
+            ..LogOptions::default()
+        };
+        let (log, _) = open_with(&disk, &directory, options).await;
+        for seed in 0..10 {
+            log.append(batch(seed, 1, 100), 0).await.unwrap();
+        }
+        log.close().await.unwrap();
+        let length = std::fs::metadata(segment(&directory, 0)).unwrap().len();
+        // The header's block, a block each, and zeros ahead.
+        assert!(
+            length <= 11 * 4_096 + limits::ZERO_AHEAD_BYTES_MIN,
+            "{length}"
+        );
     });
 }
