@@ -32,11 +32,13 @@ pub use apply::{ApplyError, Effects};
 pub use change::Change;
 pub use coordinator::{Assignment, ClientGroups, GroupCoordinator, Membership, PollVerdict};
 pub use decide::{Decider, NewUser, UserUpdate, check_password, check_username};
-pub use key::{GroupKey, Identifier, PartitionKey};
+pub use key::{GroupKey, PartitionKey};
 pub use limits::CatalogLimits;
 pub use model::{Catalog, ConsumerGroup, ROOT_USER_ID, Stream, Token, Topic, User, UserStatus};
 pub use options::{
     Compression, Durability, RequestedTopicOptions, Setting, TopicOptions, UNLIMITED,
 };
 pub use permissions::{GlobalPermissions, Permissions, StreamPermissions, TopicPermissions};
+pub use wire::iggy::identifier::Identifier;
+
 pub use stats::{Counters, PartitionStats, StatsSource};

@@ -88,27 +88,6 @@ impl fmt::Display for GroupKey {
     }
 }
 
-/// A numeric id or a name, as a request gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identifier<'a> {
-    /// The server's own number.
-    Id(u32),
-    /// The unique name within its parent.
-    Name(&'a str),
-}
-
-impl From<u32> for Identifier<'_> {
-    fn from(id: u32) -> Self {
-        Self::Id(id)
-    }
-}
-
-impl<'a> From<&'a str> for Identifier<'a> {
-    fn from(name: &'a str) -> Self {
-        Self::Name(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

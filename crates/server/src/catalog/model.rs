@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wire::Status;
 
-use super::key::{GroupKey, Identifier, PartitionKey};
+use super::Identifier;
+use super::key::{GroupKey, PartitionKey};
 use super::options::TopicOptions;
 use super::permissions::Permissions;
 
@@ -143,7 +144,7 @@ impl Catalog {
     #[must_use]
     pub fn stream(&self, identifier: Identifier<'_>) -> Option<&Arc<Stream>> {
         let id = match identifier {
-            Identifier::Id(id) => id,
+            Identifier::Number(id) => id,
             Identifier::Name(name) => *self.stream_ids.get(name)?,
         };
         self.streams.get(&id)
@@ -263,7 +264,7 @@ impl Catalog {
     #[must_use]
     pub fn user(&self, identifier: Identifier<'_>) -> Option<&Arc<User>> {
         let id = match identifier {
-            Identifier::Id(id) => id,
+            Identifier::Number(id) => id,
             Identifier::Name(name) => *self.user_ids.get(name)?,
         };
         self.users.get(&id)
@@ -318,7 +319,7 @@ impl Stream {
     #[must_use]
     pub fn topic(&self, identifier: Identifier<'_>) -> Option<&Arc<Topic>> {
         let id = match identifier {
-            Identifier::Id(id) => id,
+            Identifier::Number(id) => id,
             Identifier::Name(name) => *self.topic_ids.get(name)?,
         };
         self.topics.get(&id)
@@ -353,7 +354,7 @@ impl Topic {
     #[must_use]
     pub fn group(&self, identifier: Identifier<'_>) -> Option<&Arc<ConsumerGroup>> {
         let id = match identifier {
-            Identifier::Id(id) => id,
+            Identifier::Number(id) => id,
             Identifier::Name(name) => *self.group_ids.get(name)?,
         };
         self.groups.get(&id)

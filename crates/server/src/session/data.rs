@@ -15,7 +15,7 @@ use wire::iggy::messages::{PollMessages, SendMessages};
 use wire::iggy::reply::{self, PARTITION_SYNC_REQUIRED};
 
 use super::{Login, Reply, Session};
-use crate::catalog::{self, GroupKey, PartitionKey, PollVerdict, allow};
+use crate::catalog::{GroupKey, PartitionKey, PollVerdict, allow};
 use crate::partition::{ConsumerKey, PollRequest};
 
 /// Where a batch goes and where it lies in its frame.
@@ -30,14 +30,6 @@ struct OffsetTarget {
     key: PartitionKey,
     consumer: ConsumerKey,
     group: Option<GroupKey>,
-}
-
-/// The catalog's form of an identifier.
-fn named(identifier: Identifier<'_>) -> catalog::Identifier<'_> {
-    match identifier {
-        Identifier::Number(number) => catalog::Identifier::Id(number),
-        Identifier::Name(name) => catalog::Identifier::Name(name),
-    }
 }
 
 /// Whether a read may answer this with nothing.
@@ -63,7 +55,7 @@ impl Session {
     ) -> Result<SendRoute, Status> {
         let snapshot = self.shard.snapshot();
         let catalog = &snapshot.catalog;
-        let (stream, topic) = catalog.require_topic(named(send.stream), named(send.topic))?;
+        let (stream, topic) = catalog.require_topic(send.stream, send.topic)?;
         allow(catalog.access(login.user_id).may_send(stream.id, topic.id))?;
         let partition_id = match send.partitioning {
             Partitioning::Partition(partition_id) => partition_id,
@@ -241,8 +233,8 @@ impl Session {
         flush: &FlushUnsavedBufferRequest,
     ) -> Result<Reply, Status> {
         let snapshot = self.shard.snapshot();
-        let stream = named(Identifier::from(&flush.stream_id));
-        let topic = named(Identifier::from(&flush.topic_id));
+        let stream = Identifier::from(&flush.stream_id);
+        let topic = Identifier::from(&flush.topic_id);
         let key = snapshot
             .catalog
             .partition_key(stream, topic, flush.partition_id)?;
@@ -274,7 +266,6 @@ impl Session {
     ) -> Result<OffsetTarget, Status> {
         let snapshot = self.shard.snapshot();
         let catalog = &snapshot.catalog;
-        let (stream, topic) = (named(stream), named(topic));
         let key = catalog.partition_key(stream, topic, partition_id.unwrap_or(0))?;
         allow(
             catalog
@@ -289,7 +280,7 @@ impl Session {
                 (ConsumerKey::Name(name.to_owned()), None)
             }
             (ConsumerKind::Group, id) => {
-                let (group, _) = catalog.require_group(stream, topic, named(id))?;
+                let (group, _) = catalog.require_group(stream, topic, id)?;
                 (ConsumerKey::Group(group.group_id), Some(group))
             }
         };

@@ -2,8 +2,9 @@
 
 use wire::Status;
 
+use super::super::Identifier;
 use super::super::change::Change;
-use super::super::key::{Identifier, PartitionKey};
+use super::super::key::PartitionKey;
 use super::{Decider, check_name, check_room};
 
 impl Decider<'_> {

@@ -2,8 +2,9 @@
 
 use wire::Status;
 
+use super::super::Identifier;
 use super::super::change::Change;
-use super::super::key::{GroupKey, Identifier, PartitionKey};
+use super::super::key::{GroupKey, PartitionKey};
 use super::super::limits::PARTITIONS_PER_REQUEST_MAX;
 use super::super::model::{Stream, Topic};
 use super::super::options::{RequestedTopicOptions, TopicOptions};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use wire::Status;
 
+use super::super::Identifier;
 use super::super::change::Change;
-use super::super::key::Identifier;
 use super::super::limits::{
     PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, TOKEN_NAME_BYTES_MAX, TOKEN_NAME_BYTES_MIN,
     USERNAME_BYTES_MAX, USERNAME_BYTES_MIN,
@@ -196,7 +196,7 @@ impl Decider<'_> {
         checked: &User,
         new_password_hash: Arc<str>,
     ) -> Result<Change, Status> {
-        let user = self.require_user(Identifier::Id(checked.id))?;
+        let user = self.require_user(Identifier::Number(checked.id))?;
         if user.id != self.user_id {
             self.may_manage_users()?;
         }

@@ -7,7 +7,7 @@ use super::super::{
 };
 use super::{World, keys};
 
-const MISSING: Identifier<'static> = Identifier::Id(99);
+const MISSING: Identifier<'static> = Identifier::Number(99);
 
 fn requested() -> RequestedTopicOptions {
     RequestedTopicOptions::default()

@@ -136,7 +136,7 @@ impl Model {
                 .stream(Identifier::Name(&stream.name))
                 .expect("by name");
             assert_eq!(found.id, stream.id, "seed {seed}");
-            assert_eq!(catalog.stream(Identifier::Id(stream.id)), Some(found));
+            assert_eq!(catalog.stream(Identifier::Number(stream.id)), Some(found));
             assert_eq!(found.topics().len(), stream.topics.len(), "seed {seed}");
             for topic in &stream.topics {
                 let found = found.topic(Identifier::Name(&topic.name)).expect("by name");

@@ -42,7 +42,7 @@ fn the_root_user_is_made_once_and_cannot_be_removed() {
     let mut world = World::new();
     let again = world.catalog.decide_root_user("other", "hash".into(), 1);
     assert_eq!(again, Err(Status::USER_ALREADY_EXISTS));
-    let root = Identifier::Id(ROOT_USER_ID);
+    let root = Identifier::Number(ROOT_USER_ID);
     let decider = world.decider();
     assert_eq!(decider.delete_user(root), Err(Status::CANNOT_DELETE_USER));
     assert_eq!(
@@ -148,7 +148,7 @@ fn only_who_manages_users_manages_users() {
     let mut world = World::new();
     let plain = create(&mut world, "plain", Some(Permissions::default()));
     let other = create(&mut world, "other", None);
-    let who = Identifier::Id(other);
+    let who = Identifier::Number(other);
     let decider = world.catalog.decide(&world.limits, plain, 1);
     let refused = Err(Status::UNAUTHORIZED);
     assert_eq!(decider.create_user(new_user("new", None)), refused);
@@ -161,7 +161,7 @@ fn only_who_manages_users_manages_users() {
     assert_eq!(decider.delete_user(who), refused);
     assert!(decider.check_change_password(who, "secret").is_err());
     let own = decider
-        .check_change_password(Identifier::Id(plain), "secret")
+        .check_change_password(Identifier::Number(plain), "secret")
         .expect("own");
     assert!(decider.change_password(&own, "new".into()).is_ok());
 }
@@ -171,7 +171,7 @@ fn a_user_manager_does_not_touch_the_root_user() {
     let mut world = World::new();
     let manager = create(&mut world, "manager", manager());
     let decider = world.catalog.decide(&world.limits, manager, 1);
-    let root = Identifier::Id(ROOT_USER_ID);
+    let root = Identifier::Number(ROOT_USER_ID);
     let rename = UserUpdate {
         username: Some("mine"),
         ..UserUpdate::default()

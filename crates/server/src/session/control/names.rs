@@ -5,11 +5,8 @@ use wire::iggy::published::{WireIdentifier, WireName};
 use crate::catalog::Identifier;
 
 /// What the request means by this identifier.
-pub(crate) fn identifier(identifier: &WireIdentifier) -> Identifier<'_> {
-    match identifier {
-        WireIdentifier::Numeric(id) => Identifier::Id(*id),
-        WireIdentifier::String(name) => Identifier::Name(name.as_str()),
-    }
+pub(super) fn identifier(identifier: &WireIdentifier) -> Identifier<'_> {
+    Identifier::from(identifier)
 }
 
 /// A name of the catalog for a reply.

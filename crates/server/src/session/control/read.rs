@@ -186,7 +186,7 @@ impl<'a> View<'a> {
     }
 
     fn tokens(&self) -> Result<Bytes, Status> {
-        let user = self.catalog.user(Identifier::Id(self.user_id));
+        let user = self.catalog.user(Identifier::Number(self.user_id));
         let user = user.ok_or(Status::UNAUTHENTICATED)?;
         let tokens = user.tokens().map(reply::token_response).collect();
         Ok(GetPersonalAccessTokensResponse { tokens }.to_bytes())
