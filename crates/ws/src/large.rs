@@ -5,6 +5,7 @@
 //! megabytes stay with the thread, whatever connection they came from.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,7 +13,8 @@ use crate::limits;
 
 #[derive(Default)]
 struct Kept {
-    buffers: Vec<BytesMut>,
+    /// The oldest first.
+    buffers: VecDeque<BytesMut>,
     bytes: usize,
 }
 
@@ -28,13 +30,14 @@ pub(crate) fn take(payload_bytes: usize) -> Option<BytesMut> {
             .buffers
             .iter()
             .position(|buffer| fits.contains(&buffer.capacity()))?;
-        let buffer = kept.buffers.swap_remove(index);
+        let buffer = kept.buffers.remove(index)?;
         kept.bytes -= buffer.capacity();
         Some(buffer)
     })
 }
 
-/// Keeps the memory of `payload` if it is large, nobody else needs it and there is room.
+/// Keeps the memory of `payload` if it is large and nobody else needs it. The oldest make room:
+/// sizes that nobody asks for any more do not stay.
 pub(crate) fn keep(payload: Bytes) {
     if payload.len() < limits::LARGE_BUFFER_BYTES_MIN {
         return;
@@ -42,12 +45,17 @@ pub(crate) fn keep(payload: Bytes) {
     let Ok(mut buffer) = payload.try_into_mut() else {
         return;
     };
+    if buffer.capacity() > limits::LARGE_BUFFERS_BYTES_KEPT_MAX {
+        return;
+    }
     buffer.clear();
     KEPT.with_borrow_mut(|kept| {
-        let bytes = kept.bytes.saturating_add(buffer.capacity());
-        if bytes <= limits::LARGE_BUFFERS_BYTES_KEPT_MAX {
-            kept.bytes = bytes;
-            kept.buffers.push(buffer);
+        kept.bytes += buffer.capacity();
+        kept.buffers.push_back(buffer);
+        while kept.bytes > limits::LARGE_BUFFERS_BYTES_KEPT_MAX
+            && let Some(oldest) = kept.buffers.pop_front()
+        {
+            kept.bytes -= oldest.capacity();
         }
     });
 }
@@ -82,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn small_and_shared_payloads_and_those_beyond_the_limit_are_not_kept() {
+    fn small_and_shared_payloads_are_not_kept_and_the_limit_holds() {
         let bytes = limits::LARGE_BUFFER_BYTES_MIN;
         keep(payload(bytes - 1));
         assert!(take(bytes - 1).is_none());
@@ -95,5 +103,9 @@ mod tests {
             keep(payload(bytes));
         }
         KEPT.with_borrow(|kept| assert_eq!(kept.buffers.len(), fitting));
+        keep(payload(limits::LARGE_BUFFERS_BYTES_KEPT_MAX));
+        KEPT.with_borrow(|kept| assert_eq!(kept.buffers.len(), 1));
+        keep(payload(limits::LARGE_BUFFERS_BYTES_KEPT_MAX + 1));
+        KEPT.with_borrow(|kept| assert_eq!(kept.buffers.len(), 1));
     }
 }

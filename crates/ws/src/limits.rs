@@ -103,8 +103,8 @@ pub const BRIDGE_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 #[cfg(feature = "deflate")]
 pub const CODECS_KEPT_MAX: usize = 4;
 
-/// Smallest payload whose memory is kept for the next one: below it, allocators do that well.
-pub const LARGE_BUFFER_BYTES_MIN: usize = 16 << 10;
+/// Smallest payload whose memory is kept for the next one: smaller ones come mostly in chunks.
+pub const LARGE_BUFFER_BYTES_MIN: usize = 64 << 10;
 
 /// Memory of large payloads that a thread keeps: a few messages of a megabyte in flight.
 pub const LARGE_BUFFERS_BYTES_KEPT_MAX: usize = 8 << 20;

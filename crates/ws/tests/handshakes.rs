@@ -204,7 +204,7 @@ fn a_subprotocol_and_headers_are_agreed_on() {
 #[test]
 fn a_client_does_not_believe_a_wrong_answer() {
     on_each_driver(|_| async {
-        let connect = async |answer: &'static str| {
+        let connect = async |answer: &'static str, timeout_ms| {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
             let url = format!("ws://{}/", listener.local_addr().expect("address"));
             let server = std::thread::spawn(move || {
@@ -216,32 +216,32 @@ fn a_client_does_not_believe_a_wrong_answer() {
                 }
                 raw::read_to_end(&mut stream);
             });
-            let config = Config::new().handshake_timeout(Duration::from_millis(500));
+            let config = Config::new().handshake_timeout(Duration::from_millis(timeout_ms));
             let error = ws::connect_with(&url, &config)
                 .await
                 .expect_err("no consent");
             (error, server)
         };
-        let (error, server) = connect("HTTP/1.1 404 Not Found\r\nX: y\r\n\r\n").await;
+        let (error, server) = connect("HTTP/1.1 404 Not Found\r\nX: y\r\n\r\n", 20_000).await;
         let Error::Handshake(Handshake::NotUpgraded(response)) = error else {
             panic!("{error}")
         };
         assert_eq!((response.status(), response.header("x")), (404, Some("y")));
         drop(response);
         joined(server).await;
-        let (error, server) = connect(raw::RESPONSE).await;
+        let (error, server) = connect(raw::RESPONSE, 20_000).await;
         assert!(
             matches!(error, Error::Handshake(Handshake::Invalid(_))),
             "{error}"
         );
         joined(server).await;
-        let (error, server) = connect("HTTP/1.1 101 Sw").await;
+        let (error, server) = connect("HTTP/1.1 101 Sw", 50).await;
         assert!(
             matches!(error, Error::Handshake(Handshake::TimedOut)),
             "{error}"
         );
         joined(server).await;
-        let (error, server) = connect("").await;
+        let (error, server) = connect("", 20_000).await;
         assert!(
             matches!(error, Error::Handshake(Handshake::Ended)),
             "{error}"
