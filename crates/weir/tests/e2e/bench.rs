@@ -47,6 +47,7 @@ fn bench(kind: &str, more: &[&str]) -> Value {
     );
     let text = std::fs::read_to_string(&json).expect("the JSON file");
     let report: Value = serde_json::from_str(&text).expect("JSON");
+    crate::pictures::check_schema(&report);
     assert_eq!(report["schema"], 1);
     assert_eq!(report["kind"], kind);
     assert_eq!(report["rounds"].as_array().expect("rounds").len(), 2);

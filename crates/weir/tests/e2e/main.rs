@@ -3,10 +3,12 @@
 //!
 //! Most scenarios run four times, over TCP and WebSocket and on both kernel drivers; the name of
 //! a test says which. The interpreter for the Python scenarios is named by `WEIR_TEST_PYTHON`,
-//! without it the one that `cargo xtask test` prepares is used. Random choices come from a seed
-//! that a failing test prints; `WEIR_TEST_SEED` repeats a run.
+//! without it the one that `cargo xtask test` prepares is used; `WEIR_TEST_CHROMIUM` names the
+//! browser for the reports of `weir bench`, without it `chromium` is. Random choices come from a
+//! seed that a failing test prints; `WEIR_TEST_SEED` repeats a run.
 
 mod bench;
+mod browser;
 mod bytes;
 mod client;
 mod crash;
@@ -15,6 +17,7 @@ mod harness;
 mod http;
 mod malformed;
 mod own_client;
+mod pictures;
 mod published_control;
 mod published_python;
 mod published_rust;
