@@ -2,7 +2,7 @@
 //!
 //! It needs a Rust toolchain and Python 3 with pip; whatever else is missing it installs: the test
 //! runner with cargo, the published Python client into a virtual environment below the target
-//! directory. The runner goes last, so that the last line is its verdict.
+//! directory, the browser with apt-get. The runner goes last, so that the last line is its verdict.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ const PYTHON_CLIENT_VERSION: &str = "0.9.0";
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let python = python_with_client()?;
     install_runner()?;
+    install_browser()?;
     execute(cargo().args(["fmt", "--all", "--check"]))?;
     let lint = [
         "clippy",
@@ -44,6 +45,17 @@ fn install_runner() -> Result<()> {
     }
     eprintln!("xtask: installing cargo-nextest");
     execute(cargo().args(["install", "cargo-nextest", "--locked"]))
+}
+
+/// The browser in which the tests open the reports of `weir bench`.
+fn install_browser() -> Result<()> {
+    let is_named = std::env::var_os("WEIR_TEST_CHROMIUM").is_some();
+    if is_named || succeeds(Command::new("chromium").arg("--version")) {
+        return Ok(());
+    }
+    eprintln!("xtask: installing chromium");
+    execute(Command::new("apt-get").arg("update"))?;
+    execute(Command::new("apt-get").args(["install", "--yes", "chromium"]))
 }
 
 /// The interpreter of a virtual environment that has the client installed.
