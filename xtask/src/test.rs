@@ -30,6 +30,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "warnings",
     ];
     execute(cargo().args(lint))?;
+    // The runner does not know the examples in the documentation.
+    execute(cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
     let runner = ["nextest", "run", "--workspace", "--locked"];
     execute(
         cargo()
