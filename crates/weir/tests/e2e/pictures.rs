@@ -11,6 +11,12 @@ use crate::harness::{run_to_end, weir};
 
 /// Reads every chart with the keyboard, uses every control, and notes what came of it.
 const VISITOR: &str = r#"<script>
+for (const role of document.querySelector("p.controls select")?.options ?? []) {
+  role.parentElement.value = role.value;
+  role.parentElement.dispatchEvent(new Event("change"));
+  const read = document.querySelector("#rounds td").innerText;
+  document.body.dataset[role.value] = read;
+}
 for (const figure of document.querySelectorAll("figure")) {
   const press = (key) => figure.querySelector(".plot svg")
     .dispatchEvent(new KeyboardEvent("keydown", { key }));
@@ -188,6 +194,20 @@ fn a_page_shows_the_numbers_of_the_run() {
         let value = first["latency_avg_us"].as_f64().expect("a number");
         check_number(&average, value, false);
         assert_eq!(attribute(&document, "data-hidden"), ["false"; 4]);
+    }
+}
+
+#[test]
+fn both_sides_of_a_pair_have_charts() {
+    let kind = "pinned-producer-and-consumer";
+    let drawn = Drawn::new(kind, &["--unlimited", "--batches", "50"]);
+    check_schema(&drawn.run);
+    let Opened { document, .. } = drawn.visit("run.html", 1000);
+    check_summary(&document, 0, &drawn.run["summary"]);
+    for role in ["producers", "consumers"] {
+        let shown = attribute(&document, &format!("data-{role}"));
+        let first = &drawn.run["rounds"][0][role]["total"]["latency_us"]["avg"];
+        check_number(&shown[0], first.as_f64().expect("a number"), false);
     }
 }
 

@@ -112,9 +112,9 @@ fn both(one: &Saved, other: &Saved) -> String {
         });
         let _ = write!(text, "\n{}", table(&head, rows.collect()));
     }
-    let careful = careful(one, other);
-    if !careful.is_empty() {
-        let _ = writeln!(text, "\nCareful: {}.", careful.join("; "));
+    for (index, reason) in careful(one, other).iter().enumerate() {
+        let space = if index == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{space}Careful: {reason}.");
     }
     text
 }

@@ -83,6 +83,7 @@ impl Saved {
             "{name} has layout {}, this version reads {SCHEMA}",
             run.schema
         );
+        ensure!(!run.transports().is_empty(), "{name} has no transport");
         Ok(Saved { name, json, run })
     }
 

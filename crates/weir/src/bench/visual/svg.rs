@@ -11,22 +11,28 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 72.0;
 const RIGHT: f64 = WIDTH - 20.0;
-const TOP: f64 = 66.0;
+const TOP: f64 = 74.0;
 const BOTTOM: f64 = HEIGHT - 52.0;
+
+/// More marks than this hide the curve.
+const MARKS_MAX: usize = 60;
 
 /// The page's colours, see `page/page.css`.
 const STYLE: &str = "\
 .page{fill:#fff}text{fill:#56606b;font:13px system-ui,'Segoe UI','DejaVu Sans',sans-serif}\
 .title{fill:#1b1f24;font-size:16px;font-weight:600}.name{fill:#1b1f24}\
 .grid{stroke:#e3e7ec}.axis,.between{stroke:#56606b}.between{stroke-dasharray:2 4}\
-.tcp{--c:#0067a8}.websocket{--c:#c14a00}.bridge{--c:#00785a}.other{--c:#8a3f85}\
-.curve{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}\
-.fine{stroke-width:1.2;stroke-dasharray:1.5 3}.second{stroke-dasharray:7 4}\
-.area{stroke:var(--c);fill:var(--c);fill-opacity:.16;stroke-width:1.5}\
-.mark{fill:var(--c)}\
+.tcp{color:#0067a8}.websocket{color:#c14a00}.bridge{color:#00785a}.other{color:#8a3f85}\
+.curve{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round}\
+.second{stroke-dasharray:7 4}.fine{stroke-width:1.2;stroke-dasharray:1.5 3}\
+.fine.second{stroke-dasharray:1.5 6}\
+.area{stroke:currentColor;fill:currentColor;fill-opacity:.16;stroke-width:1.5}\
+.area.second{fill-opacity:.06}.mark{fill:currentColor}\
+.mark.second{fill:#fff;stroke:currentColor;stroke-width:1.5;stroke-dasharray:none}\
 @media(prefers-color-scheme:dark){.page{fill:#14171b}text{fill:#a3adb8}\
 .title,.name{fill:#e8ebef}.grid{stroke:#2b323a}.axis,.between{stroke:#a3adb8}\
-.tcp{--c:#56b4e9}.websocket{--c:#f28e3c}.bridge{--c:#3fcf9f}.other{--c:#d79ad3}}";
+.tcp{color:#56b4e9}.websocket{color:#f28e3c}.bridge{color:#3fcf9f}.other{color:#d79ad3}\
+.mark.second{fill:#14171b}}";
 
 /// What is drawn.
 pub(crate) struct Chart {
@@ -214,7 +220,13 @@ impl Chart {
             line("grid", self.x(*value), TOP, self.x(*value), BOTTOM);
         }
         for (value, _) in self.separators.iter().skip(1) {
-            line("between", self.x(*value), TOP, self.x(*value), BOTTOM);
+            line(
+                "between",
+                self.x(*value),
+                TOP - 14.0,
+                self.x(*value),
+                BOTTOM,
+            );
         }
         line("axis", LEFT, BOTTOM, RIGHT, BOTTOM);
         let mut write = |x: f64, y: f64, rest: &str, content: &str| {
@@ -241,7 +253,7 @@ impl Chart {
             );
         }
         for (value, label) in &self.separators {
-            write(self.x(*value) + 5.0, TOP + 12.0, "", label);
+            write(self.x(*value) + 5.0, TOP - 5.0, "", label);
         }
         let middle = (LEFT + RIGHT) / 2.0;
         let centred = " class=\"name\" text-anchor=\"middle\"";
@@ -279,7 +291,8 @@ impl Chart {
         };
         let class = class(&layer.series);
         let _ = writeln!(text, "<path class=\"{shape} {class}\" d=\"{path}\"/>");
-        if layer.shape == Shape::Marked {
+        let marks = layer.points.iter().flatten().count();
+        if layer.shape == Shape::Marked && marks <= MARKS_MAX {
             for (x, y) in layer.points.iter().flatten() {
                 let _ = writeln!(text, "{}", mark(&layer.series, self.x(*x), self.y(*y)));
             }

@@ -68,7 +68,9 @@ function pairs() {
     return all.filter((one) => !one.second).flatMap((one) => {
       const name = one.key.split(".")[1];
       const other = all.find((two) => two.second && two.key.endsWith(`.${name}`));
-      return other ? [[one, other]] : [];
+      const isShared = other && Object.keys(one.summary).some((figure) => figure !== "spread" &&
+        figure in other.summary);
+      return isShared ? [[one, other]] : [];
     });
   }
   return all.slice(1).map((other) => [all[0], other]);
@@ -76,7 +78,8 @@ function pairs() {
 
 function cards() {
   const found = pairs();
-  return (found.length === 0 ? [[all[0], null]] : found).flatMap(cardsOf);
+  const alone = all.filter((one) => !one.second).slice(0, 1).map((one) => [one, null]);
+  return (runs.length === 1 && found.length === 0 ? alone : found).flatMap(cardsOf);
 }
 
 function cardsOf([one, other]) {
@@ -147,12 +150,13 @@ function summaryTables() {
 // A percentile beyond the number of batches is their highest latency and says no more.
 function restingOnFew() {
   if (roles.length === 0) return [];
-  const batches = Math.min(...all.map((one) => countOf(distribution(one, roles[0]))));
+  const counts = all.map((one) => countOf(distribution(one, roles[0])));
+  const batches = Math.min(...counts.filter((count) => count > 0));
   const few = [["P99", 100], ["P999", 1000], ["P9999", 10000]]
     .filter(([, needed]) => batches < needed).map(([name]) => name);
   if (few.length === 0) return [];
   return [element("p", { class: "quiet" }, `${batches.toLocaleString("en")} batches are too few ` +
-    `for ${few.join(" and ")}: the highest latencies stand there.`)];
+    `for ${few.join(", ")}: the highest latencies stand there.`)];
 }
 
 const ROUND_FIGURES = [
@@ -243,7 +247,7 @@ const all = allSeries(runs);
 const roles = rolesOf(runs);
 const charts = new Charts(all, roles);
 const figures = chartsOf(runs, all, roles).map((chart) => charts.add(chart));
-const rounds = element("div", {}, roundsTable());
+const rounds = element("div", { id: "rounds" }, roundsTable());
 document.body.append(
   head(), ...careful(), element("main", {},
     ...cards(),
