@@ -10,7 +10,7 @@ use crate::browser::{Opened, open};
 use crate::harness::{run_to_end, weir};
 
 /// Reads every chart with the keyboard, uses every control, and notes what came of it.
-const VISITOR: &str = r#"<script>
+const VISITOR: &str = r##"<script>
 for (const role of document.querySelector("p.controls select")?.options ?? []) {
   role.parentElement.value = role.value;
   role.parentElement.dispatchEvent(new Event("change"));
@@ -37,7 +37,7 @@ for (const figure of document.querySelectorAll("figure")) {
 }
 document.body.dataset.overflow =
   String(document.documentElement.scrollWidth - document.documentElement.clientWidth);
-</script></body>"#;
+</script></body>"##;
 
 /// Fails with all that is wrong if `report` is not what docs/benchmarks.schema.json describes.
 pub(crate) fn check_schema(report: &Value) {
