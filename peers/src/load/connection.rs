@@ -81,7 +81,11 @@ fn handshake(socket: &mut TcpStream) -> io::Result<()> {
     let mut response = Vec::new();
     let mut chunk = [0; 1024];
     while !response.ends_with(b"\r\n\r\n") {
-        let read_bytes = socket.read(&mut chunk)?;
+        let read_bytes = match socket.read(&mut chunk) {
+            // The ring's work for other connections interrupts this thread.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
         if read_bytes == 0 || response.len() > limits::HANDSHAKE_BYTES_MAX {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

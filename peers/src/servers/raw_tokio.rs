@@ -7,13 +7,14 @@ use crate::limits;
 
 pub(super) fn echo() -> Outcome {
     on_tokio::serve(|mut stream| async move {
-        let mut buffer = vec![0; limits::RAW_BUFFER_BYTES];
+        // Not zeroed: pages that nothing was received into cost no memory.
+        let mut buffer = Vec::with_capacity(limits::RAW_BUFFER_BYTES);
         loop {
-            let read_bytes = stream.read(&mut buffer).await?;
-            if read_bytes == 0 {
+            buffer.clear();
+            if stream.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
             }
-            stream.write_all(&buffer[..read_bytes]).await?;
+            stream.write_all(&buffer).await?;
         }
     })
 }

@@ -6,10 +6,10 @@ use tokio::net::TcpStream;
 use yawc::{Frame, Options, Role, WebSocket, WebSocketError};
 
 use super::{Failure, Outcome, handshake, on_tokio};
-use crate::limits;
 
 /// yawc wants room for a frame's header beside the payload.
-const BUFFER_BYTES_MAX: usize = 2 * limits::PAYLOAD_BYTES_MAX;
+const BUFFER_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 pub(super) fn echo() -> Outcome {
     on_tokio::serve(|stream| async move { on_tokio::echo(accept(stream).await?, is_data).await })
@@ -26,7 +26,7 @@ type Socket = Map<WebSocket<TcpStream>, fn(Frame) -> Result<Frame, WebSocketErro
 /// Its stream ends with an error instead of giving it.
 async fn accept(mut stream: TcpStream) -> Result<Socket, Failure> {
     handshake::answer(&mut stream).await?;
-    let options = Options::default().with_limits(limits::PAYLOAD_BYTES_MAX, BUFFER_BYTES_MAX);
+    let options = Options::default().with_limits(MESSAGE_BYTES_MAX, BUFFER_BYTES_MAX);
     let socket = WebSocket::from_stream(stream, Role::Server, options)?;
     Ok(socket.map(Ok))
 }
