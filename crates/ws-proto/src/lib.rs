@@ -71,6 +71,7 @@ mod connection;
 pub mod deflate;
 mod error;
 pub mod frame;
+mod grow;
 pub mod handshake;
 pub mod limits;
 pub mod mask;

@@ -260,3 +260,26 @@ fn memory_grows_with_bytes_not_with_claims() {
     }
     assert_eq!(received, announced as usize);
 }
+
+/// The buffer of a message doubles, but not beyond the largest message, wherever it began.
+#[test]
+fn memory_ends_at_the_message_limit() {
+    for first_bytes in [1, 5_000, 9_000] {
+        let mut connection = server(|limits| limits.message_bytes_max = 100_000);
+        feed(&mut connection, &client_frame(0x02, &vec![7; first_bytes]));
+        let rest_bytes = 100_000 - first_bytes;
+        let rest = client_frame(0x80, &vec![7; rest_bytes]);
+        let mut chunks = rest.chunks(1_000);
+        while let Some(chunk) = chunks.next() {
+            let seen = feed(&mut connection, chunk);
+            if let [Seen::Binary(payload)] = &seen[..] {
+                assert_eq!((payload.len(), chunks.len()), (100_000, 0));
+                break;
+            }
+            if let Some(lent) = connection.take_receive_buffer() {
+                assert!(lent.bytes.capacity() <= 100_000, "{first_bytes}");
+                connection.handle_receive_buffer(lent.bytes);
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::*;
 use crate::frame::{self, Expectation, HEADER_BYTES_MAX, Header};
+use crate::grow;
 use crate::limits::{ASSEMBLY_BYTES_MIN, DIRECT_RECEIVE_BYTES_MIN};
 use crate::{CloseCode, CloseFrame, MessageKind, OpCode, Payload, mask, utf8};
 
@@ -138,6 +139,7 @@ impl Connection {
         &mut self,
         spare: impl FnOnce(usize) -> Option<BytesMut>,
     ) -> Option<ReceiveBuffer> {
+        let message_bytes_max = self.message_bytes_max();
         let receiver = &mut self.receiver;
         let frame = receiver.frame.filter(|frame| !frame.opcode.is_control())?;
         let missing = usize::try_from(frame.missing_bytes).unwrap_or(usize::MAX);
@@ -154,7 +156,7 @@ impl Connection {
                     spare.extend_from_slice(&bytes);
                     bytes = spare;
                 }
-                _ => bytes.reserve(missing.min(received)),
+                _ => grow::reserve(&mut bytes, missing.min(received), message_bytes_max),
             }
         }
         let limit = missing.min(bytes.capacity() - received);
@@ -189,6 +191,21 @@ impl Connection {
         match checked.and_then(|()| self.report(message, last, None)) {
             Ok(event) => event,
             Err(error) => Some(self.fail(error)),
+        }
+    }
+
+    /// Changes [`Config::pieces`] for the messages to come. One whose header is all that was
+    /// taken follows, too; one of which bytes were taken goes on as it began, so a driver may
+    /// change it at any time without losing any.
+    pub fn set_pieces(&mut self, pieces: bool) {
+        self.config.pieces = pieces;
+        let receiver = &mut self.receiver;
+        let is_untouched = receiver.assembly.is_empty() && receiver.lent.is_none();
+        if let Some(message) = &mut receiver.message
+            && message.reported_bytes == 0
+            && is_untouched
+        {
+            message.pieces = pieces;
         }
     }
 
@@ -295,6 +312,10 @@ impl Connection {
         receiver.header_bytes = joined_bytes as u8;
         *position = chunk.len();
         Ok(None)
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        usize::try_from(self.config.limits.message_bytes_max).unwrap_or(usize::MAX)
     }
 
     /// Counts the frame against the limits of its message, before any of its payload.
@@ -421,7 +442,9 @@ impl Connection {
         if message.pieces {
             return self.report(message, last, Some(range));
         }
-        self.receiver.append(piece, still_missing_bytes);
+        let message_bytes_max = self.message_bytes_max();
+        self.receiver
+            .append(piece, still_missing_bytes, message_bytes_max);
         self.report(message, last, None)
     }
 
@@ -540,12 +563,13 @@ impl Connection {
 impl Receiver {
     /// Appends to the message. The buffer doubles with what has arrived; a small frame gets
     /// all its room at once.
-    fn append(&mut self, piece: &[u8], still_missing_bytes: u64) {
+    fn append(&mut self, piece: &[u8], still_missing_bytes: u64, message_bytes_max: usize) {
         if self.assembly.capacity() == 0 {
             let expected = (piece.len() as u64).saturating_add(still_missing_bytes);
             let first = expected.min(ASSEMBLY_BYTES_MIN as u64) as usize;
             self.assembly.reserve(first.max(piece.len()));
         }
+        grow::reserve(&mut self.assembly, piece.len(), message_bytes_max);
         self.assembly.extend_from_slice(piece);
     }
 }

@@ -135,6 +135,8 @@ impl Inflater {
         // At the limit the message may end but not grow: one byte beside it shows which.
         let mut beyond = [0];
         let room = inside.max(beyond.len());
+        let capacity_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        crate::grow::reserve(target, inside, capacity_max);
         target.resize(start + inside, 0);
         let (total_in, total_out) = (self.stream.total_in(), self.stream.total_out());
         let output = match inside {
