@@ -9,6 +9,21 @@ use crate::iggy::{eviction, operation};
 use crate::limits;
 use alloc::vec::Vec;
 
+/// Any bytes for one of the functions below; the first byte chooses.
+pub fn any(bytes: &[u8]) {
+    match bytes.split_first() {
+        None => {}
+        Some((0..64, rest)) => request(rest),
+        Some((64..128, rest)) => batch(rest),
+        Some((128..192, rest)) => reply(rest),
+        Some((192.., rest)) => {
+            if let Some(([operation, code @ ..], body)) = rest.split_first_chunk::<5>() {
+                command(*operation, u32::from_le_bytes(*code), body);
+            }
+        }
+    }
+}
+
 /// A request as it arrives: header and body.
 pub fn request(bytes: &[u8]) {
     let FrameStart::Frame { frame_bytes } = FrameStart::detect(bytes, limits::FRAME_BYTES_MAX)
