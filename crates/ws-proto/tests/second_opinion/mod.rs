@@ -64,7 +64,7 @@ fn ours(wire: &[u8]) -> (Vec<Seen>, Option<ProtocolError>) {
 
 /// Both deliver the same messages. Where only one finds fault, it is this crate: by a rule that
 /// the other does not check, or earlier. Returns whether it did.
-pub fn fuzz_differential(wire: &[u8]) -> bool {
+pub(crate) fn fuzz_differential(wire: &[u8]) -> bool {
     let (our_seen, our_failure) = ours(wire);
     let (their_seen, their_failure) = theirs(wire);
     let stricter = matches!(
