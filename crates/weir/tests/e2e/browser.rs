@@ -20,8 +20,8 @@ pub(crate) struct Opened {
     pub(crate) console: Vec<String>,
 }
 
-/// Opens a file in a window of this width.
-pub(crate) fn open(file: &Path, width_pixels: u32) -> Opened {
+/// Opens a file in a wide window.
+pub(crate) fn open(file: &Path) -> Opened {
     let profile = tempfile::tempdir().expect("a temporary directory");
     let program =
         std::env::var_os("WEIR_TEST_CHROMIUM").unwrap_or_else(|| OsString::from("chromium"));
@@ -39,7 +39,7 @@ pub(crate) fn open(file: &Path, width_pixels: u32) -> Opened {
         .args(["--disable-component-update", "--disable-sync"])
         .args(["--disable-dev-shm-usage", "--enable-logging=stderr"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("--window-size={width_pixels},900"))
+        .arg("--window-size=1600,1000")
         .arg(format!("--virtual-time-budget={SCRIPT_TIME_MS}"))
         .arg("--dump-dom")
         .arg(format!("file://{}", file.display()));
@@ -65,7 +65,7 @@ fn errors_on_the_console_are_seen() {
         "<p>before</p><script>throw new Error('seen')</script>",
     )
     .expect("written");
-    let opened = open(&page, 800);
+    let opened = open(&page);
     assert!(opened.document.contains("<p>before</p>"));
     assert_eq!(opened.console.len(), 1, "{:?}", opened.console);
     assert!(opened.console[0].contains("Uncaught Error: seen"));

@@ -85,14 +85,25 @@ impl Drawn {
         self.directory.path().join(name)
     }
 
-    /// Opens the page and uses it.
+    /// Opens the page and uses it, in a frame because no window is as narrow as a telephone.
     fn visit(&self, name: &str, width_pixels: u32) -> Opened {
         let page = std::fs::read_to_string(self.file(name)).expect("the page");
         let (before, after) = page.rsplit_once("</body>").expect("a body");
-        let visited = self.file("visited.html");
-        std::fs::write(&visited, format!("{before}{VISITOR}{after}")).expect("written");
-        let opened = open(&visited, width_pixels);
+        let visited = format!("{before}{VISITOR}{after}");
+        let framed = format!(
+            "<!doctype html><title>a frame</title>\
+             <iframe width=\"{width_pixels}\" height=\"900\" srcdoc=\"{}\"></iframe>\
+             <script>addEventListener('load', () => {{\
+             const frame = document.querySelector('iframe');\
+             document.body.dataset.width = frame.contentWindow.innerWidth;\
+             frame.replaceWith(frame.contentDocument.body.cloneNode(true)); }});</script>",
+            visited.replace('&', "&amp;").replace('"', "&quot;")
+        );
+        std::fs::write(self.file("framed.html"), framed).expect("written");
+        let opened = open(&self.file("framed.html"));
         assert_eq!(opened.console, Vec::<String>::new());
+        let width = attribute(&opened.document, "data-width");
+        assert_eq!(width, [width_pixels.to_string()]);
         assert_eq!(attribute(&opened.document, "data-overflow"), ["0"]);
         opened
     }
@@ -294,7 +305,7 @@ fn charts_are_images() {
              image.dataset.size = `${image.naturalWidth} by ${image.naturalHeight}`; } });</script>";
     let path = drawn.file("charts.html");
     std::fs::write(&path, page).expect("written");
-    let opened = open(&path, 800);
+    let opened = open(&path);
     assert_eq!(opened.console, Vec::<String>::new());
     assert_eq!(attribute(&opened.document, "data-size"), ["720 by 400"; 4]);
 }
