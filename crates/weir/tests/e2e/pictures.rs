@@ -302,7 +302,8 @@ fn charts_are_images() {
         page += &format!("<img src=\"file://{}\">", chart.display());
     }
     page += "<script>addEventListener('load', () => { for (const image of document.images) {\
-             image.dataset.size = `${image.naturalWidth} by ${image.naturalHeight}`; } });</script>";
+             image.dataset.size = `${image.naturalWidth} by ${image.naturalHeight}`; }\
+             });</script>";
     let path = drawn.file("charts.html");
     std::fs::write(&path, page).expect("written");
     let opened = open(&path);

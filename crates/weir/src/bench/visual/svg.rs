@@ -319,7 +319,8 @@ fn mark(series: &Series, x: f64, y: f64) -> String {
     }
     let size = 4.6;
     format!(
-        "<path class=\"mark {class}\" d=\"M{:.1} {y:.1}l{size} {size} {size}-{size}-{size}-{size}z\"/>",
+        "<path class=\"mark {class}\" \
+         d=\"M{:.1} {y:.1}l{size} {size} {size}-{size}-{size}-{size}z\"/>",
         x - size
     )
 }
