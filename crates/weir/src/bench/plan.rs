@@ -225,7 +225,7 @@ fn parse_size(text: &str) -> anyhow::Result<RangeInclusive<u32>> {
 
 fn check_batch_bytes(message_bytes_max: u32, messages_per_batch: u32) -> anyhow::Result<()> {
     let message_bytes = u64::from(message_bytes_max) + wire::batch::FRAME_HEADER_BYTES as u64;
-    let batch_bytes = message_bytes * u64::from(messages_per_batch);
+    let batch_bytes = message_bytes.saturating_mul(u64::from(messages_per_batch));
     let heads = (2 * 256 + wire::limits::SEND_ROUTING_BYTES_MAX) as u64;
     let max = wire::limits::FRAME_BYTES_MAX as u64 - heads;
     ensure!(
