@@ -91,7 +91,14 @@ enum Report {
 /// # Errors
 /// [`BootError`]; everything that was started is stopped again.
 pub fn start(config: Config) -> Result<Running, BootError> {
-    let limits = Limits::default();
+    start_with(config, Limits::default())
+}
+
+/// As [`start`], with other limits than the defaults.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> {
     raise_descriptor_limit();
     let cores = allowed_cores();
     let shards = config.shards.map_or(cores.len().max(1), usize::from);

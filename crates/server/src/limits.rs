@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::catalog::CatalogLimits;
 
 /// Limits of one shard. Each shard has its own copy; nothing here is shared between shards.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Of the control plane.
     pub catalog: CatalogLimits,

@@ -3,11 +3,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use server::boot::{self, Running};
 use server::config::{Config, Driver};
+use server::limits::Limits;
 use wire::Status;
 use wire::iggy::eviction::{self, EvictionReason};
 use wire::iggy::frame::{HEADER_BYTES, LEGACY_REFUSAL, ReplyHeader, RequestHeader};
@@ -31,8 +33,20 @@ impl Fixture {
     }
 
     fn start_in(directory: tempfile::TempDir, driver: Driver) -> Self {
+        Self::start_with(directory, driver, Limits::default())
+    }
+
+    /// One shard, so that a limit of a shard is a limit of the server.
+    fn limited(limits: Limits) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::start_with(directory, Driver::Auto, limits)
+    }
+
+    fn start_with(directory: tempfile::TempDir, driver: Driver, limits: Limits) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let running = boot::start(Config {
+        let shards = (limits != Limits::default()).then_some(NonZeroUsize::MIN);
+        let config = Config {
+            shards,
             data_dir: directory.path().join("data"),
             tcp: loopback,
             websocket: loopback,
@@ -40,8 +54,8 @@ impl Fixture {
             root_username: Some(USERNAME.to_owned()),
             root_password: Some(PASSWORD.to_owned()),
             ..Config::default()
-        })
-        .expect("the server starts");
+        };
+        let running = boot::start_with(config, limits).expect("the server starts");
         let (tcp, websocket) = (running.tcp_address, running.websocket_address);
         Self {
             running: Some(running),
@@ -132,6 +146,24 @@ impl Client {
         match self.ask(operation, code, body) {
             Answer::Reply(status, _) => status,
             other => panic!("expected a reply, got {other:?}"),
+        }
+    }
+
+    /// A ping that may find the connection closed.
+    fn try_ping(&mut self) -> Result<(), ()> {
+        let header = RequestHeader {
+            frame_bytes: HEADER_BYTES as u32,
+            client: 77,
+            request_checksum: 0,
+            request: 1,
+            operation: operation::NON_REPLICATED,
+            session: 0,
+            code: codes::PING_CODE,
+        };
+        self.stream.write_all(&header.encode()).map_err(drop)?;
+        match self.answer() {
+            Answer::Reply(Status::OK, _) => Ok(()),
+            _ => Err(()),
         }
     }
 
@@ -423,4 +455,78 @@ fn an_unknown_token_is_refused() {
         "{unknown:?}"
     );
     fixture.stop();
+}
+
+#[test]
+fn a_stranger_is_sent_away_after_the_login_timeout_although_it_pings() {
+    let login_timeout = Duration::from_millis(300);
+    let fixture = Fixture::limited(Limits {
+        login_timeout,
+        ..Limits::default()
+    });
+    let mut known = fixture.client();
+    known.login();
+    let mut stranger = fixture.client();
+    let mut answered = 0;
+    while let Ok(()) = stranger.try_ping() {
+        answered += 1;
+        assert!(answered < 1_000_000, "pings bought more time");
+    }
+    assert!(matches!(stranger.answer(), Answer::Closed));
+    assert_eq!(
+        known.read(codes::GET_STREAMS_CODE),
+        Status::OK,
+        "who logged in may stay"
+    );
+    fixture.stop();
+}
+
+#[test]
+fn a_shard_takes_as_many_connections_as_allowed() {
+    let fixture = Fixture::limited(Limits {
+        connections_max: 2,
+        ..Limits::default()
+    });
+    let mut first = fixture.client();
+    let mut second = fixture.client();
+    assert_eq!(first.read(codes::PING_CODE), Status::OK);
+    assert_eq!(second.read(codes::PING_CODE), Status::OK);
+    let mut third = fixture.client();
+    assert!(matches!(third.answer(), Answer::Closed));
+    let page = http(fixture.websocket, "GET / HTTP/1.1\r\nHost: weir\r\n\r\n");
+    assert!(
+        page.starts_with("HTTP/1.1 503 ") && page.contains("Retry-After: 1"),
+        "{page}"
+    );
+    assert_eq!(first.read(codes::PING_CODE), Status::OK);
+    fixture.stop();
+}
+
+#[test]
+fn frames_are_served_up_to_the_largest_and_no_further() {
+    let largest_bytes = HEADER_BYTES + 1_000;
+    for login_first in [false, true] {
+        let limits = if login_first {
+            Limits {
+                frame_bytes_max: largest_bytes,
+                ..Limits::default()
+            }
+        } else {
+            Limits {
+                login_frame_bytes_max: largest_bytes,
+                ..Limits::default()
+            }
+        };
+        let fixture = Fixture::limited(limits);
+        let mut client = fixture.client();
+        if login_first {
+            client.login();
+        }
+        let ping = codes::PING_CODE;
+        let status = client.status(operation::NON_REPLICATED, ping, &[0; 1_000]);
+        assert_eq!(status, Status::OK);
+        let over = client.ask(operation::NON_REPLICATED, ping, &[0; 1_001]);
+        assert!(matches!(over, Answer::Closed), "{over:?}");
+        fixture.stop();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use compio::io::AsyncWriteExt;
@@ -46,6 +47,7 @@ pub(crate) struct Session {
     transport: u8,
     address: SocketAddr,
     local_ip: IpAddr,
+    opened_at: Instant,
     login: Option<Login>,
     logins: u64,
     /// True once the control plane may know this client as a group member.
@@ -146,6 +148,7 @@ async fn serve(shard: &Rc<Shard>, mut transport: Transport, address: SocketAddr,
         transport: transport.code(),
         address,
         local_ip,
+        opened_at: Instant::now(),
         login: None,
         logins: 0,
         in_groups: false,
@@ -186,7 +189,13 @@ impl Session {
             if self.login.is_some() {
                 std::future::pending::<()>().await;
             }
-            compio::time::sleep(self.shard.limits.login_timeout).await;
+            // Counted from the beginning: pings do not buy a stranger more time.
+            let left = self
+                .shard
+                .limits
+                .login_timeout
+                .saturating_sub(self.opened_at.elapsed());
+            compio::time::sleep(left).await;
         };
         let frame_bytes_max = match self.login {
             Some(_) => self.shard.limits.frame_bytes_max,
