@@ -43,6 +43,10 @@ impl Future for Driver {
                 return Poll::Ready(());
             }
             let now_ms = now_ms();
+            if link.core.is_open() && this.alarm.rings_after(now_ms) {
+                // What is written in between moves no deadline to before the next tick.
+                return Poll::Pending;
+            }
             let Some(deadline_ms) = link.core.poll_timeout(now_ms) else {
                 return Poll::Pending;
             };
@@ -85,6 +89,11 @@ struct Alarm {
 }
 
 impl Alarm {
+    /// Whether it is set and has not rung: then it wakes the driver by itself.
+    fn rings_after(&self, now_ms: u64) -> bool {
+        self.sleep.is_some() && now_ms < self.at_ms
+    }
+
     /// Ready at `at_ms` or before; then it is not set any more.
     fn poll(&mut self, context: &mut Context<'_>, at_ms: u64, now_ms: u64) -> Poll<()> {
         if self.sleep.is_none() || at_ms < self.at_ms {

@@ -4,7 +4,7 @@
 //! in `recv` receives. The driver task writes, watches the clock and ends the connection, so all
 //! of that goes on whether or not a handle is polled.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -44,6 +44,9 @@ pub(crate) struct Link {
     /// Who waits for room in the queue, for an empty queue or for the end.
     waiters: Vec<Waker>,
     driver: Option<Waker>,
+    /// The driver has been woken and has not run since: waking it again would do nothing, and
+    /// each of many small messages would pay for it.
+    driver_woken: Cell<bool>,
 }
 
 impl Link {
@@ -64,6 +67,7 @@ impl Link {
             reader: None,
             waiters: Vec::new(),
             driver: None,
+            driver_woken: Cell::new(false),
         }
     }
 
@@ -79,7 +83,9 @@ impl Link {
     }
 
     pub(crate) fn wake_driver(&self) {
-        if let Some(driver) = &self.driver {
+        if let Some(driver) = &self.driver
+            && !self.driver_woken.replace(true)
+        {
             driver.wake_by_ref();
         }
     }
@@ -256,6 +262,7 @@ impl Link {
 /// What the driver does.
 impl Link {
     pub(crate) fn set_driver(&mut self, context: &mut Context<'_>) {
+        self.driver_woken.set(false);
         set_waker(&mut self.driver, context);
     }
 
