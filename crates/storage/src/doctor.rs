@@ -73,7 +73,12 @@ pub struct Diagnosis {
 pub async fn probe<D: Disk>(disk: &D, directory: &Path) -> Result<WriteMode, Error> {
     let path = directory.join(SCRATCH_FILE);
     let zeros = aligned::zeros(2 * BLOCK_BYTES as usize);
-    segment::write_durable(disk, &path, zeros.clone()).await?;
+    let written = segment::write_durable(disk, &path, zeros.clone()).await;
+    if written.is_err() {
+        // What failed says why; a scratch file that was never made cannot be removed.
+        let _ = disk.remove_file(&path).await;
+    }
+    written?;
     let direct = async {
         let file = disk.open(&path, OpenMode::Direct).await?;
         write_all_at(
@@ -111,19 +116,11 @@ pub async fn diagnose<D: Disk>(
     let mode = probe(disk, directory).await?;
     let samples = samples.clamp(1, limits::DOCTOR_SAMPLES_MAX);
     let path = directory.join(SCRATCH_FILE);
-    let mut latencies = Vec::new();
-    for bytes in limits::DOCTOR_BYTES {
-        for way in Way::ALL {
-            if way == Way::DirectOverZeros && mode == WriteMode::Buffered {
-                continue;
-            }
-            let measured = measure(disk, &path, way, bytes, samples, &now).await;
-            latencies.push(measured.map_err(Error::at("measure", &path))?);
-        }
-    }
-    disk.remove_file(&path)
-        .await
-        .map_err(Error::at("remove", &path))?;
+    let measured = measure_all(disk, &path, mode, samples, &now).await;
+    // Also after a failure: a disk that ran full must not stay so.
+    let removed = disk.remove_file(&path).await;
+    let latencies = measured.map_err(Error::at("measure", &path))?;
+    removed.map_err(Error::at("remove", &path))?;
     let reason = match mode {
         WriteMode::Direct => "writes past the page cache work: their latency is steadier",
         WriteMode::Buffered => "the file system refuses writes past the page cache",
@@ -135,6 +132,25 @@ pub async fn diagnose<D: Disk>(
         reason,
         warning,
     })
+}
+
+async fn measure_all<D: Disk>(
+    disk: &D,
+    path: &Path,
+    mode: WriteMode,
+    samples: usize,
+    now: &impl Fn() -> Duration,
+) -> std::io::Result<Vec<Latency>> {
+    let mut latencies = Vec::new();
+    for bytes in limits::DOCTOR_BYTES {
+        for way in Way::ALL {
+            if way == Way::DirectOverZeros && mode == WriteMode::Buffered {
+                continue;
+            }
+            latencies.push(measure(disk, path, way, bytes, samples, now).await?);
+        }
+    }
+    Ok(latencies)
 }
 
 async fn measure<D: Disk>(
@@ -243,6 +259,17 @@ mod tests {
                 .iter()
                 .all(|one| one.way != Way::DirectOverZeros)
         );
+    }
+
+    #[test]
+    fn a_disk_that_runs_full_is_left_as_it_was() {
+        for bytes_max in [100, 64 << 10] {
+            let disk = SimDisk::with_directory(Path::new("/p"), 1);
+            disk.set_bytes_max(Some(bytes_max));
+            let result = disk.run(diagnose(&disk, Path::new("/p"), 10, || Duration::ZERO));
+            assert!(matches!(result, Err(Error::Full { .. })), "{result:?}");
+            assert!(disk.content().directories[Path::new("/p")].is_empty());
+        }
     }
 
     #[test]
