@@ -53,13 +53,7 @@ impl<D: Disk> DataDirectory<D> {
         }
         let lock = match disk.lock(&path.join(LOCK_FILE), &process::id().to_string()) {
             Ok(LockOutcome::Taken(lock)) => lock,
-            Ok(LockOutcome::Held(holder)) => {
-                let process_id = holder.trim().parse().ok();
-                return Err(Error::Locked {
-                    path: path.into(),
-                    process_id,
-                });
-            }
+            Ok(LockOutcome::Held(holder)) => return Err(locked(path, &holder)),
             Err(error) => return Err(cannot_write("lock", path, error)),
         };
         if marked {
@@ -160,7 +154,27 @@ fn cannot_write(operation: &'static str, path: &Path, error: io::Error) -> Error
     }
 }
 
-async fn check_marker<D: Disk>(disk: &D, path: &Path) -> Result<(), Error> {
+fn locked(path: &Path, holder: &str) -> Error {
+    Error::Locked {
+        path: path.into(),
+        process_id: holder.trim().parse().ok(),
+    }
+}
+
+/// Keeps others from using the directory at `path`, without writing to it; `None` when it has no
+/// lock file, as a copy may not have.
+pub(crate) fn lock_shared<D: Disk>(disk: &D, path: &Path) -> Result<Option<D::Lock>, Error> {
+    let lock_path = path.join(LOCK_FILE);
+    match disk.lock_shared(&lock_path) {
+        Ok(LockOutcome::Taken(lock)) => Ok(Some(lock)),
+        Ok(LockOutcome::Held(holder)) => Err(locked(path, &holder)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("lock", &lock_path, error)),
+    }
+}
+
+/// The format that the marker at `path` names.
+pub(crate) async fn check_marker<D: Disk>(disk: &D, path: &Path) -> Result<u32, Error> {
     let named = |operation| Error::at(operation, path);
     let file = disk
         .open(path, OpenMode::Read)
@@ -189,7 +203,7 @@ async fn check_marker<D: Disk>(disk: &D, path: &Path) -> Result<(), Error> {
             supported: FORMAT,
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 async fn write_marker<D: Disk>(disk: &D, directory: &Path) -> Result<(), Error> {

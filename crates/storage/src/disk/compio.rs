@@ -200,6 +200,15 @@ impl Disk for CompioDisk {
         lock_blocking(path, holder)
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome<Self::Lock>> {
+        let file = fs::File::open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(LockOutcome::Taken(file)),
+            Err(Errno::WOULDBLOCK) => Ok(LockOutcome::Held(holder_of(file)?)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn random(&self) -> u64 {
         getrandom::u64().expect("the kernel has random bits once it runs a server")
     }
@@ -238,18 +247,21 @@ fn lock_blocking(path: &Path, holder: &str) -> io::Result<LockOutcome<fs::File>>
         .open(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            file.take(crate::limits::LOCK_TEXT_BYTES_MAX)
-                .read_to_string(&mut text)?;
-            return Ok(LockOutcome::Held(text));
-        }
+        Err(Errno::WOULDBLOCK) => return Ok(LockOutcome::Held(holder_of(file)?)),
         Err(error) => return Err(error.into()),
     }
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(holder.as_bytes())?;
     Ok(LockOutcome::Taken(file))
+}
+
+/// What the holder of a lock left in its file.
+fn holder_of(file: fs::File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(crate::limits::LOCK_TEXT_BYTES_MAX)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// An open file of [`CompioDisk`].

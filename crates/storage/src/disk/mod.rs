@@ -101,6 +101,10 @@ pub trait Disk: Clone + fmt::Debug + 'static {
     /// writes `holder` into it.
     fn lock(&self, path: &Path, holder: &str) -> io::Result<LockOutcome<Self::Lock>>;
 
+    /// Takes a shared lock on the existing file `path` without waiting and without writing: many
+    /// may hold one, and nobody gets the exclusive one meanwhile.
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome<Self::Lock>>;
+
     /// Unpredictable bits, for the salt that keeps stale bytes from being taken for records.
     fn random(&self) -> u64;
 

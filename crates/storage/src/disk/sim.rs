@@ -613,6 +613,19 @@ impl Disk for SimDisk {
         }))
     }
 
+    /// Holds it alone: nothing that is simulated needs more than one.
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome<Self::Lock>> {
+        let mut world = self.inner.world.borrow_mut();
+        world.file_at(path)?;
+        if !world.locks.insert(path.into()) {
+            return Ok(LockOutcome::Held(String::new()));
+        }
+        Ok(LockOutcome::Taken(SimLock {
+            disk: self.clone(),
+            path: path.into(),
+        }))
+    }
+
     fn random(&self) -> u64 {
         self.below(u64::MAX)
     }

@@ -262,6 +262,10 @@ impl Disk for TestDisk {
         }
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<LockOutcome<Self::Lock>> {
+        self.inner.lock_shared(path)
+    }
+
     fn random(&self) -> u64 {
         self.inner.random()
     }
