@@ -103,6 +103,12 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The directory has no format marker: it was never a data directory.
+    #[error("{} is not a Weir data directory", path.display())]
+    Unmarked {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A newer Weir wrote this data directory.
     #[error("{} has format {found}, this Weir knows up to {supported}", path.display())]
     NewerFormat {

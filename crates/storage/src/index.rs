@@ -53,6 +53,11 @@ impl Index {
         }
     }
 
+    /// All remembered batches.
+    pub(crate) fn entries(&self) -> &[IndexEntry] {
+        &self.entries
+    }
+
     /// The last remembered batch that begins at or before `offset`.
     pub(crate) fn before_offset(&self, offset: u64) -> Option<IndexEntry> {
         let count = self

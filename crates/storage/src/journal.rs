@@ -32,16 +32,19 @@ use twox_hash::XxHash3_64;
 use crate::{
     disk::{CompioDisk, Disk, DiskFile, OpenMode, write_all_at},
     entry::{ENTRY_HEADER_BYTES, EntryHeader, entry_end, read_u32, read_u64},
-    error::Error,
+    error::{Corruption, Error},
     layout, limits,
     recovery::TornTail,
-    scan::examine_remainder,
+    scan::{Remainder, examine_remainder},
     segment,
 };
 
 const MAGIC: [u8; 8] = *b"WEIRJRN1";
 const FORMAT: u32 = 1;
 const HEADER_BYTES: usize = 32;
+/// Bytes in which any entry lies.
+const LARGEST_ENTRY_BYTES: usize =
+    ENTRY_HEADER_BYTES + (limits::JOURNAL_RECORD_BYTES_MAX as usize).next_multiple_of(8);
 
 /// What was found when a journal was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -496,7 +499,7 @@ async fn recover<F: DiskFile>(file: &F, path: &Path) -> Result<Parsed, Error> {
         end_position: HEADER_BYTES as u64,
         ..Parsed::default()
     };
-    while let Some(record) = record_at(&bytes, salt, parsed.end_position) {
+    while let Some(record) = record_at(&bytes, 0, salt, parsed.end_position) {
         parsed.end_position = entry_end(parsed.end_position, record.len());
         parsed.records.push(record);
     }
@@ -543,9 +546,77 @@ fn parse_header(bytes: &[u8]) -> Result<u64, &'static str> {
     Ok(read_u64(header, 16))
 }
 
-/// The record at `position`, if it holds.
-fn record_at(bytes: &Bytes, salt: u64, position: u64) -> Option<Bytes> {
-    let at = usize::try_from(position).ok()?;
+/// What a journal holds, found without keeping or changing it.
+#[derive(Debug, Default)]
+pub(crate) struct Verified {
+    pub(crate) records_count: u64,
+    /// Position after the last record that holds.
+    pub(crate) end_position: u64,
+    /// Length of the file.
+    pub(crate) length: u64,
+    /// What lies behind the last record that holds; absent when its header does not hold.
+    pub(crate) remainder: Option<Remainder>,
+    pub(crate) corruption: Option<Corruption>,
+}
+
+/// Proves every record of the journal at `path`, in memory that does not grow with the file.
+pub(crate) async fn verify<D: Disk>(disk: &D, path: &Path) -> Result<Verified, Error> {
+    let named = |operation| Error::at(operation, path);
+    let file = disk.open(path, OpenMode::Read).await;
+    let file = file.map_err(named("open"))?;
+    let mut verified = Verified {
+        length: file.length().await.map_err(named("measure"))?,
+        ..Verified::default()
+    };
+    let header = file.read_at(0, HEADER_BYTES).await;
+    let salt = match parse_header(&header.map_err(named("read"))?) {
+        Ok(salt) => salt,
+        Err(reason) => {
+            verified.corruption = Some(Corruption {
+                path: path.into(),
+                position: 0,
+                reason,
+            });
+            return Ok(verified);
+        }
+    };
+    let mut end = HEADER_BYTES as u64;
+    let mut piece_bytes = limits::RECOVERY_READ_BYTES;
+    loop {
+        let start = end;
+        let piece = file.read_at(start, piece_bytes).await;
+        let piece = piece.map_err(named("read"))?.freeze();
+        while let Some(record) = record_at(&piece, start, salt, end) {
+            end = entry_end(end, record.len());
+            verified.records_count += 1;
+        }
+        if end > start {
+            piece_bytes = limits::RECOVERY_READ_BYTES;
+        } else if piece_bytes < LARGEST_ENTRY_BYTES && piece.len() == piece_bytes {
+            piece_bytes = LARGEST_ENTRY_BYTES;
+        } else {
+            break;
+        }
+    }
+    verified.end_position = end;
+    let remainder = examine_remainder(&file, salt, end, verified.length).await;
+    verified.remainder = Some(remainder.map_err(named("read"))?);
+    if verified
+        .remainder
+        .is_some_and(|one| one.proof_position.is_some())
+    {
+        verified.corruption = Some(Corruption {
+            path: path.into(),
+            position: end,
+            reason: "a durable record does not hold",
+        });
+    }
+    Ok(verified)
+}
+
+/// The record at `position`, if it holds; `bytes` begin at `start`.
+fn record_at(bytes: &Bytes, start: u64, salt: u64, position: u64) -> Option<Bytes> {
+    let at = usize::try_from(position.checked_sub(start)?).ok()?;
     let header = EntryHeader::parse(bytes.get(at..)?, salt, position)?;
     let start = at + ENTRY_HEADER_BYTES;
     let end = start.checked_add(header.record_bytes as usize)?;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const MARKER_FILE: &str = "weir.format";
 /// Held locked by the process that uses the directory.
 pub(crate) const LOCK_FILE: &str = "weir.lock";
+/// Ending of a journal's name.
+pub const JOURNAL_SUFFIX: &str = ".journal";
 /// Ending of a file that is still being written; removed when found.
 pub(crate) const UNFINISHED_SUFFIX: &str = ".new";
 
@@ -22,6 +24,8 @@ pub(crate) enum PartitionFile {
     Index(u64),
     /// Left behind by a process that died while writing it.
     Unfinished,
+    /// A journal that lies beside the segments.
+    Journal,
     /// Not ours.
     Unknown,
 }
@@ -30,6 +34,9 @@ impl PartitionFile {
     pub(crate) fn parse(name: &str) -> Self {
         if name.ends_with(UNFINISHED_SUFFIX) {
             return Self::Unfinished;
+        }
+        if name.ends_with(JOURNAL_SUFFIX) {
+            return Self::Journal;
         }
         if let Some(offset) = name.strip_suffix(LOG_SUFFIX).and_then(parse_offset) {
             return Self::Segment(offset);
@@ -63,17 +70,22 @@ pub(crate) fn unfinished_path(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Directories whose names are the ids of what lies in them.
+pub(crate) const STREAMS: &str = "streams";
+pub(crate) const TOPICS: &str = "topics";
+pub(crate) const PARTITIONS: &str = "partitions";
+
 /// Directory of a stream below the data directory: `streams/<id>`.
 #[must_use]
 pub fn stream_directory(stream_id: u32) -> PathBuf {
-    Path::new("streams").join(stream_id.to_string())
+    Path::new(STREAMS).join(stream_id.to_string())
 }
 
 /// Directory of a topic below the data directory: `streams/<id>/topics/<id>`.
 #[must_use]
 pub fn topic_directory(stream_id: u32, topic_id: u32) -> PathBuf {
     stream_directory(stream_id)
-        .join("topics")
+        .join(TOPICS)
         .join(topic_id.to_string())
 }
 
@@ -82,7 +94,7 @@ pub fn topic_directory(stream_id: u32, topic_id: u32) -> PathBuf {
 #[must_use]
 pub fn partition_directory(stream_id: u32, topic_id: u32, partition_id: u32) -> PathBuf {
     topic_directory(stream_id, topic_id)
-        .join("partitions")
+        .join(PARTITIONS)
         .join(partition_id.to_string())
 }
 
@@ -104,6 +116,17 @@ mod tests {
             assert_eq!(PartitionFile::parse(&index), PartitionFile::Index(offset));
             let unfinished = name(unfinished_path(&segment_path(directory, offset)));
             assert_eq!(PartitionFile::parse(&unfinished), PartitionFile::Unfinished);
+        }
+    }
+
+    #[test]
+    fn journals_are_known_by_their_ending() {
+        for (name, kind) in [
+            ("offsets.journal", PartitionFile::Journal),
+            ("offsets.journal.new", PartitionFile::Unfinished),
+            ("offsets", PartitionFile::Unknown),
+        ] {
+            assert_eq!(PartitionFile::parse(name), kind);
         }
     }
 

@@ -15,6 +15,7 @@ mod entry;
 pub mod error;
 mod fill;
 mod index;
+pub mod inspect;
 pub mod journal;
 pub mod layout;
 pub mod limits;

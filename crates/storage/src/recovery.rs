@@ -19,7 +19,7 @@ use crate::{
     layout::{self, PartitionFile},
     limits::{self, LogOptions},
     planted::{Bug, is_planted},
-    scan::{Scanned, Scanner, examine_remainder},
+    scan::{Scanned, ScannedEntry, Scanner, examine_remainder},
     segment::{self, FIRST_ENTRY_POSITION, Segment, SegmentHeader},
 };
 
@@ -163,7 +163,7 @@ async fn tidy<D: Disk>(
                     .map_err(named("remove from"))?;
                 report.unfinished_count += 1;
             }
-            PartitionFile::Unknown => {}
+            PartitionFile::Journal | PartitionFile::Unknown => {}
         }
     }
     for (base_offset, path) in indexes {
@@ -318,6 +318,18 @@ pub(crate) async fn read_contents<F: DiskFile>(
     length: u64,
     options: &LogOptions,
 ) -> Result<Contents, Error> {
+    walk_contents(file, path, header, length, options, &mut |_| Ok(())).await
+}
+
+/// [`read_contents`] that shows every entry that holds to `on_entry`.
+pub(crate) async fn walk_contents<F: DiskFile>(
+    file: &F,
+    path: &Path,
+    header: SegmentHeader,
+    length: u64,
+    options: &LogOptions,
+    on_entry: &mut dyn FnMut(&ScannedEntry) -> Result<(), Error>,
+) -> Result<Contents, Error> {
     let mut summary = SegmentSummary {
         base_offset: header.base_offset,
         next_offset: header.base_offset,
@@ -355,6 +367,7 @@ pub(crate) async fn read_contents<F: DiskFile>(
             timestamp_us: entry.header.base_timestamp,
             position: entry.position,
         };
+        on_entry(&entry)?;
         index.note(place, options.index_interval_bytes);
         summary.add(&entry.header, entry.end_position);
     };
