@@ -35,6 +35,10 @@ pub struct Config {
     pub deflate: Option<ws_proto::deflate::Options>,
 }
 
+#[cfg_attr(
+    not(feature = "deflate"),
+    expect(clippy::derivable_impls, reason = "with compression it is not")
+)]
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -54,6 +58,16 @@ impl Config {
     /// The defaults.
     pub fn new() -> Self {
         Config::default()
+    }
+
+    /// Never compresses, also where the feature `deflate` is enabled.
+    #[must_use]
+    pub fn uncompressed(self) -> Self {
+        Config {
+            #[cfg(feature = "deflate")]
+            deflate: None,
+            ..self
+        }
     }
 
     /// Changes the limits of the protocol.
