@@ -92,7 +92,9 @@ async fn open_websocket(
     stream: TcpStream,
     address: SocketAddr,
 ) -> Option<Transport> {
+    // Batches are compressed by who produces them, if at all; the protocol has no extensions.
     let config = ws::Config::new()
+        .uncompressed()
         .handshake_timeout(shard.limits.handshake_timeout)
         .limits(|limits| limits.frame_bytes_max = shard.limits.frame_bytes_max as u64)
         .message_bytes_max(shard.limits.frame_bytes_max as u64);
