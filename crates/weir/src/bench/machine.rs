@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 pub(crate) fn facts() -> Value {
     json!({
         "cpu": cpu_model(),
-        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "cores": cores(),
         "memory_bytes": memory_bytes(),
         "kernel": first_line("/proc/sys/kernel/osrelease"),
         "scaling_governor": first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -26,6 +26,16 @@ fn field(path: &str, name: &str) -> Option<String> {
 
 fn cpu_model() -> Option<String> {
     field("/proc/cpuinfo", "model name")
+}
+
+/// All cores of the machine: this process itself is pinned to some of them by now.
+fn cores() -> usize {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let listed = text
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    listed.max(1)
 }
 
 fn memory_bytes() -> Option<u64> {
