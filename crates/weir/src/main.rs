@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 
-/// Large blocks go back to the system when they are freed. With the C library's allocator they stay:
-/// a few hundred password checks of 19 MiB each left more than a gigabyte in its arenas.
+/// Large blocks go back to the system when they are freed. With the C library's allocator they
+/// stay: a few hundred password checks of 19 MiB each left more than a gigabyte in its arenas.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
