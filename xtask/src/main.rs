@@ -5,6 +5,7 @@
 //! **Tests run with**: `cargo nextest run -p xtask` (which is also how the tidy checks run).
 
 mod autobahn;
+mod instructions;
 mod test;
 mod tidy;
 
@@ -14,9 +15,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test      install what the tests need, check style, run every test
-  tidy      only the checks of layers, lengths, words and documents
-  autobahn  the WebSocket conformance suite, both roles";
+  test          install what the tests need, check style, run every test
+  tidy          only the checks of layers, lengths, words and documents
+  autobahn      the WebSocket conformance suite, both roles
+  instructions  count what the WebSocket core costs and compare with the record";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let result = match command {
         "test" => test::run(rest),
         "tidy" => tidy::run(),
+        "instructions" => instructions::run(),
         "autobahn" => autobahn::run(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
