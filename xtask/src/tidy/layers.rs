@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Other people's crates with the crates of ours that may depend on them outside tests.
 const RESTRICTED: &[(&str, &[&str])] = &[
     ("compio", &["ws", "storage", "server", "client"]),
-    ("toml", &["server"]),
+    ("toml", &["server", "xtask"]),
     // Oracles and peers: our own code must not need what it is compared with.
     ("iggy", &[]),
     ("iggy_common", &[]),
