@@ -84,6 +84,17 @@ impl Config {
         })
     }
 
+    /// Largest received message in bytes where messages are taken piece by piece with
+    /// [`recv_part`](crate::WebSocket::recv_part), in one frame or any number of them. What is
+    /// taken whole with `recv` may be as large, and then is memory.
+    pub fn streamed_bytes_max(self, bytes: u64) -> Self {
+        self.limits(|limits| {
+            limits.message_bytes_max = bytes;
+            limits.frame_bytes_max = bytes;
+            limits.fragments_max = u32::MAX;
+        })
+    }
+
     /// A ping after this much silence, and giving up after that much; `None` is never.
     pub fn keep_alive(self, ping: Option<Duration>, give_up: Option<Duration>) -> Self {
         self.limits(|limits| {
@@ -171,7 +182,7 @@ impl Config {
         #[cfg(feature = "deflate")] deflate: Option<ws_proto::deflate::Session>,
     ) -> ws_proto::Config {
         let mut protocol = self.protocol.clone();
-        // Whole messages are all that the handles know of.
+        // Chosen anew by each call that receives.
         protocol.pieces = false;
         #[cfg(feature = "deflate")]
         {

@@ -14,6 +14,7 @@ use ws_proto::{Connection, Event, MessageKind, ProtocolError};
 
 use crate::chunk::Chunk;
 use crate::message::{Message, Payload, Text};
+use crate::pieces::Piece;
 
 #[derive(Default)]
 pub(crate) struct Inbox {
@@ -21,6 +22,14 @@ pub(crate) struct Inbox {
     position: usize,
     /// An event whose payload lies in no chunk; behind the chunk's.
     event: Option<Event>,
+}
+
+/// What the connection gives next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Message(Message),
+    /// Part of a message that does not lie whole in a chunk.
+    Piece(Piece),
 }
 
 #[derive(Default)]
@@ -60,13 +69,13 @@ impl Inbox {
         self.event = Some(event);
     }
 
-    /// The next message, or the failure that ends the connection.
-    pub(crate) fn pop(&mut self, core: &mut Connection) -> Option<Result<Message, ProtocolError>> {
+    /// The next message or piece, or the failure that ends the connection.
+    pub(crate) fn pop(&mut self, core: &mut Connection) -> Option<Result<Taken, ProtocolError>> {
         let Some(event) = self.parse(core) else {
             self.current = Current::Nothing;
-            return self.event.take().map(|event| self.message(event));
+            return self.event.take().map(|event| self.taken(event));
         };
-        Some(self.message(event))
+        Some(self.taken(event))
     }
 
     fn parse(&mut self, core: &mut Connection) -> Option<Event> {
@@ -85,8 +94,8 @@ impl Inbox {
         core.handle_chunk(bytes, &mut self.position)
     }
 
-    fn message(&mut self, event: Event) -> Result<Message, ProtocolError> {
-        Ok(match event {
+    fn taken(&mut self, event: Event) -> Result<Taken, ProtocolError> {
+        Ok(Taken::Message(match event {
             Event::Message {
                 kind: MessageKind::Text,
                 payload,
@@ -98,9 +107,21 @@ impl Inbox {
             Event::Ping(payload) => Message::Ping(self.payload(payload)),
             Event::Pong(payload) => Message::Pong(self.payload(payload)),
             Event::Close(frame) => Message::Close(frame),
+            Event::Piece {
+                kind,
+                payload,
+                last,
+            } => {
+                let payload = self.payload(payload);
+                return Ok(Taken::Piece(Piece {
+                    kind,
+                    payload,
+                    last,
+                }));
+            }
             Event::Failed(error) => return Err(error),
             other => unreachable!("an event that this driver does not know: {other:?}"),
-        })
+        }))
     }
 
     fn payload(&mut self, payload: ws_proto::Payload) -> Payload {
@@ -147,12 +168,12 @@ mod tests {
     }
 
     fn take(inbox: &mut Inbox, core: &mut Connection) -> Option<Payload> {
-        inbox.pop(core).map(|message| {
-            message
-                .expect("no failure")
-                .into_payload()
-                .expect("a message with a payload")
-        })
+        inbox
+            .pop(core)
+            .map(|taken| match taken.expect("no failure") {
+                Taken::Message(message) => message.into_payload().expect("a payload"),
+                Taken::Piece(piece) => piece.payload,
+            })
     }
 
     #[test]

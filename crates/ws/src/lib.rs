@@ -41,6 +41,9 @@
 //!  driver task ◀─ one write of all that is queued ─▶ kernel
 //! ```
 //!
+//! A message that is larger than memory comes piece by piece from `recv_part()` and leaves piece
+//! by piece through [`MessageWriter`].
+//!
 //! Nothing is written while a task runs: when it waits, everything that it queued leaves in one
 //! write, and what is queued meanwhile leaves in the next one.
 
@@ -62,6 +65,7 @@ pub mod limits;
 mod link;
 mod masking;
 mod message;
+mod pieces;
 mod receiver;
 mod runtime;
 mod stream;
@@ -74,6 +78,7 @@ pub use config::{Admission, Config};
 pub use connect::{client_with, connect, connect_with};
 pub use error::{Error, Handshake};
 pub use message::{Message, Payload, Text};
+pub use pieces::{MessageWriter, Part, Piece};
 pub use receiver::{ChunkReceiver, ReceiveCounters, Received, receive_counters};
 pub use runtime::{
     DriverChoice, DriverKind, RuntimeError, RuntimeOptions, UnknownDriver, build_runtime,

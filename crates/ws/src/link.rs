@@ -9,11 +9,11 @@ use std::net::Shutdown;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
-use ws_proto::{Connection, SendError};
+use ws_proto::{Connection, Role, SendError};
 
 use crate::chunk::Chunk;
 use crate::error::{End, Error};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Taken};
 use crate::large;
 use crate::limits;
 use crate::message::Message;
@@ -39,6 +39,8 @@ pub(crate) struct Link {
     shut_down: bool,
     finished: bool,
     pub(crate) handles_count: usize,
+    /// A message is being sent piece by piece; other messages wait for its end.
+    message_open: bool,
     /// Who waits in `recv`.
     reader: Option<Waker>,
     /// Who waits for room in the queue, for an empty queue or for the end.
@@ -64,6 +66,7 @@ impl Link {
             shut_down: false,
             finished: false,
             handles_count: 0,
+            message_open: false,
             reader: None,
             waiters: Vec::new(),
             driver: None,
@@ -97,6 +100,21 @@ impl Link {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Message, Error>> {
+        self.core.set_pieces(false);
+        loop {
+            // Pieces are the rest of a message that is not wanted any more.
+            if let Taken::Message(message) = ready!(self.poll_taken(context))? {
+                return Poll::Ready(Ok(message));
+            }
+        }
+    }
+
+    pub(crate) fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Result<Taken, Error>> {
+        self.core.set_pieces(true);
+        self.poll_taken(context)
+    }
+
+    fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<Taken, Error>> {
         loop {
             let popped = self.inbox.pop(&mut self.core);
             if self.core.has_transmit() {
@@ -104,12 +122,12 @@ impl Link {
                 self.wake_driver();
             }
             match popped {
-                Some(Ok(Message::Close(frame))) => {
+                Some(Ok(Taken::Message(Message::Close(frame)))) => {
                     self.end = Some(End::Closed(frame.clone()));
                     self.wake_driver();
-                    return Poll::Ready(Ok(Message::Close(frame)));
+                    return Poll::Ready(Ok(Taken::Message(Message::Close(frame))));
                 }
-                Some(Ok(message)) => return Poll::Ready(Ok(message)),
+                Some(Ok(taken)) => return Poll::Ready(Ok(taken)),
                 Some(Err(error)) => self.end = Some(End::Protocol(error)),
                 None => {}
             }
@@ -120,8 +138,9 @@ impl Link {
             if self.core.is_receive_over() || self.discarding {
                 return Poll::Ready(Err(Error::Closed(None)));
             }
-            // Back-pressure reaches the peer: what it does not read, it may not add to.
-            if self.core.is_above_high_water() {
+            // Back-pressure reaches the peer: what it does not read, it may not add to. A client
+            // goes on, else the two could wait for each other for ever.
+            if self.core.role() == Role::Server && self.core.is_above_high_water() {
                 self.wait(context);
                 return Poll::Pending;
             }
@@ -136,6 +155,30 @@ impl Link {
     }
 
     /// Ready when a message of this size may be queued.
+    pub(crate) fn poll_turn(
+        &mut self,
+        context: &mut Context<'_>,
+        payload_bytes: usize,
+    ) -> Poll<Result<(), Error>> {
+        if self.message_open && self.write_end.is_none() && self.core.is_open() {
+            self.wait(context);
+            return Poll::Pending;
+        }
+        self.poll_room(context, payload_bytes)
+    }
+
+    /// Begins a message whose pieces come one by one; others wait until it is ended.
+    pub(crate) fn begin_message(&mut self) {
+        assert!(!self.message_open, "one message at a time");
+        self.message_open = true;
+    }
+
+    pub(crate) fn end_message(&mut self) {
+        self.message_open = false;
+        self.wake_waiters();
+    }
+
+    /// Ready when a control frame or piece of this size may be queued.
     pub(crate) fn poll_room(
         &mut self,
         context: &mut Context<'_>,

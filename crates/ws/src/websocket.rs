@@ -25,20 +25,20 @@ use crate::writer::Writer;
 /// timeout.
 #[derive(Debug)]
 pub struct WebSocket {
-    handle: Handle,
+    pub(crate) handle: Handle,
     subprotocol: Option<Box<str>>,
 }
 
 /// The receiving half of a [`WebSocket`].
 #[derive(Debug)]
 pub struct Receiver {
-    handle: Handle,
+    pub(crate) handle: Handle,
 }
 
 /// The sending half of a [`WebSocket`]; clones send on the same connection.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    handle: Handle,
+    pub(crate) handle: Handle,
 }
 
 impl WebSocket {
@@ -65,8 +65,9 @@ impl WebSocket {
     ///
     /// Cancel-safe: nothing is lost when the future is dropped.
     ///
-    /// While more than the high-water mark is queued to send, nothing is received: a peer that
-    /// does not read is not read.
+    /// While more than the high-water mark is queued to send, a server receives nothing: a peer
+    /// that does not read is not read. A client always receives; two ends that wait for each
+    /// other to read would wait for ever.
     ///
     /// # Errors
     /// After the peer's [`Message::Close`], after [`close`](Self::close) and after a failure each
@@ -222,8 +223,8 @@ impl Sender {
 }
 
 /// One of the handles; the last one that is dropped lets the connection go.
-struct Handle {
-    link: Rc<RefCell<Link>>,
+pub(crate) struct Handle {
+    pub(crate) link: Rc<RefCell<Link>>,
 }
 
 impl Handle {
@@ -240,7 +241,11 @@ impl Handle {
             }
             Message::Close(frame) => return self.start_close(frame.as_ref()),
         };
-        self.room(payload_bytes).await?;
+        if message.is_data() {
+            self.turn(payload_bytes).await?;
+        } else {
+            self.room(payload_bytes).await?;
+        }
         self.link.borrow_mut().queue(|core| match message {
             Message::Text(text) => send_data(core, MessageKind::Text, text.into_payload()),
             Message::Binary(payload) => send_data(core, MessageKind::Binary, payload),
@@ -251,20 +256,25 @@ impl Handle {
     }
 
     async fn send_parts(&self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), Error> {
-        self.room(parts.iter().map(Bytes::len).sum()).await?;
+        self.turn(parts.iter().map(Bytes::len).sum()).await?;
         self.link
             .borrow_mut()
             .queue(|core| core.send_parts(kind, parts))
     }
 
     async fn send_prepared(&self, message: &PreparedMessage) -> Result<(), Error> {
-        self.room(message.payload().len()).await?;
+        self.turn(message.payload().len()).await?;
         self.link
             .borrow_mut()
             .queue(|core| core.send_prepared(message))
     }
 
-    async fn room(&self, payload_bytes: usize) -> Result<(), Error> {
+    /// Waits for the turn of a message: for room, and for the end of one in pieces.
+    pub(crate) async fn turn(&self, payload_bytes: usize) -> Result<(), Error> {
+        poll_fn(|context| self.link.borrow_mut().poll_turn(context, payload_bytes)).await
+    }
+
+    pub(crate) async fn room(&self, payload_bytes: usize) -> Result<(), Error> {
         poll_fn(|context| self.link.borrow_mut().poll_room(context, payload_bytes)).await
     }
 
