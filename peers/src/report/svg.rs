@@ -7,9 +7,9 @@ use super::{Chapter, Comparison, Line};
 use crate::scenario::Kind;
 use crate::servers::Family;
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 800.0;
 const NAME_WIDTH: f64 = 150.0;
-const VALUE_WIDTH: f64 = 90.0;
+const VALUE_WIDTH: f64 = 130.0;
 const LINE_HEIGHT: f64 = 24.0;
 const BAR_HEIGHT: f64 = 16.0;
 const HEAD_HEIGHT: f64 = 56.0;
