@@ -45,12 +45,17 @@ pub enum Incoming {
 /// # Errors
 /// As [`accept_with`]; a request for anything but a WebSocket is refused, too.
 pub async fn accept(stream: impl Into<Stream>) -> Result<WebSocket, Error> {
-    match accept_with(stream, &Config::default()).await? {
-        Incoming::WebSocket { socket, .. } => Ok(socket),
-        Incoming::Http { receiver, .. } => {
-            Err(refuse(receiver, Refusal::UpgradeRequired, limits::REFUSAL_TIME_MAX).await)
+    let stream = stream.into();
+    // Boxed, as below: a task keeps the room of everything that it ever awaits.
+    Box::pin(async {
+        match shake_hands(stream, &Config::default()).await? {
+            Incoming::WebSocket { socket, .. } => Ok(socket),
+            Incoming::Http { receiver, .. } => {
+                Err(refuse(receiver, Refusal::UpgradeRequired, limits::REFUSAL_TIME_MAX).await)
+            }
         }
-    }
+    })
+    .await
 }
 
 /// Reads the request on `stream` and opens a WebSocket if it asks for one.
@@ -59,7 +64,11 @@ pub async fn accept(stream: impl Into<Stream>) -> Result<WebSocket, Error> {
 /// When the request is refused (the client was told why by its HTTP status), when it does not
 /// arrive within the limits, or when the socket fails.
 pub async fn accept_with(stream: impl Into<Stream>, config: &Config) -> Result<Incoming, Error> {
-    let stream = stream.into();
+    // Boxed: the handshake is over soon, the connection's task may live for days.
+    Box::pin(shake_hands(stream.into(), config)).await
+}
+
+async fn shake_hands(stream: Stream, config: &Config) -> Result<Incoming, Error> {
     let deadline = Instant::now() + config.handshake_time();
     stream.set_no_delay()?;
     let mut receiver = ChunkReceiver::new(stream);
