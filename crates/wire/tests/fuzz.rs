@@ -97,6 +97,7 @@ fn random_bytes_as_everything() {
         let bytes = random.bytes(count);
         fuzz::request(&bytes);
         fuzz::reply(&bytes);
+        fuzz::any(&bytes);
         fuzz::batch(&bytes);
         let sample = &samples[random.below(samples.len() as u64) as usize];
         fuzz::command(sample.operation, sample.code, &bytes);
