@@ -5,8 +5,11 @@
 //! **Tests run with**: `cargo nextest run -p weir` (end to end, against the real process).
 
 mod bench;
+mod doctor;
+mod inspect;
 mod logging;
 mod serve;
+mod table;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,10 @@ enum Command {
     Serve(serve::Arguments),
     /// Put load on a server and measure it.
     Bench(Box<bench::Command>),
+    /// Verify a data directory that no server uses, and list what it holds.
+    Inspect(inspect::Arguments),
+    /// Find out how this machine suits a server.
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,11 +48,13 @@ fn main() -> ExitCode {
         Err(error) => return explain(&error),
     };
     let result = match arguments.command {
-        Command::Serve(arguments) => serve::run(arguments),
-        Command::Bench(command) => bench::dispatch(*command),
+        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(command) => bench::dispatch(*command).map(|()| ExitCode::SUCCESS),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&format!("{error:#}")),
     }
 }

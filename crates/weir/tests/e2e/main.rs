@@ -15,6 +15,7 @@ mod crash;
 mod drain;
 mod harness;
 mod http;
+mod inspect;
 mod malformed;
 mod own_client;
 mod pictures;
