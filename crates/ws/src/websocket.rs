@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use ws_proto::{CloseCode, CloseFrame, Connection, MessageKind, PreparedMessage, SendError};
@@ -205,6 +205,16 @@ impl Sender {
         self.handle.send_prepared(message).await
     }
 
+    /// Queues like [`send_prepared`](Self::send_prepared), or not at all: for a broadcast that
+    /// does not wait for slow listeners.
+    ///
+    /// # Errors
+    /// [`SendError::QueueFull`] or [`SendError::MessageOpen`] as [`Error::Unsendable`] where
+    /// `send_prepared` would wait, else its errors.
+    pub fn try_send_prepared(&self, message: &PreparedMessage) -> Result<(), Error> {
+        self.handle.try_send_prepared(message)
+    }
+
     /// See [`WebSocket::flush`].
     ///
     /// # Errors
@@ -267,6 +277,19 @@ impl Handle {
         self.link
             .borrow_mut()
             .queue(|core| core.send_prepared(message))
+    }
+
+    fn try_send_prepared(&self, message: &PreparedMessage) -> Result<(), Error> {
+        let mut link = self.link.borrow_mut();
+        let mut context = Context::from_waker(Waker::noop());
+        match link.poll_turn(&mut context, message.payload().len()) {
+            Poll::Ready(turn) => turn?,
+            Poll::Pending if link.core.is_above_high_water() => {
+                return Err(Error::Unsendable(SendError::QueueFull));
+            }
+            Poll::Pending => {}
+        }
+        link.queue(|core| core.send_prepared(message))
     }
 
     /// Waits for the turn of a message: for room, and for the end of one in pieces.
