@@ -341,3 +341,31 @@ fn the_limit_of_streamed_messages() {
         }
     });
 }
+
+/// A broadcast neither waits nor comes between pieces.
+#[test]
+fn a_broadcast_is_queued_at_once_or_not_at_all() {
+    on_each_driver(|_| async {
+        let config = Config::new().limits(|limits| limits.send_high_water_bytes = 1_000);
+        let (server, _client) = pair(&config).await;
+        let sender = server.sender();
+        let line = ws::PreparedMessage::new(MessageKind::Binary, vec![7; 1_000]);
+        sender.try_send_prepared(&line).expect("room");
+        assert!(matches!(
+            sender.try_send_prepared(&line),
+            Err(Error::Unsendable(ws::SendError::QueueFull))
+        ));
+        server.flush().await.expect("flush");
+        let mut writer = sender
+            .send_in_pieces(MessageKind::Binary)
+            .await
+            .expect("a writer");
+        writer.write(vec![7]).await.expect("write");
+        assert!(matches!(
+            sender.try_send_prepared(&line),
+            Err(Error::Unsendable(ws::SendError::MessageOpen))
+        ));
+        writer.finish().await.expect("finish");
+        sender.try_send_prepared(&line).expect("its turn");
+    });
+}
