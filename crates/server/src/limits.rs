@@ -16,7 +16,7 @@ pub struct Limits {
     /// clients of the protocol do by themselves; 4,096 is about 40 ms of appends at 100,000 per
     /// second, longer than any healthy stall.
     pub mailbox_messages_max: usize,
-    /// Connections open on one shard. At 6 KiB each this is 60 MiB.
+    /// Connections open on one shard. At 6 KiB each this is 96 MiB.
     pub connections_max: usize,
     /// One request frame, header included. The protocol allows payloads of 64,000,000 bytes; a
     /// frame of 64 MiB holds the largest one with its headers.
@@ -57,7 +57,7 @@ impl Default for Limits {
         Self {
             catalog: CatalogLimits::default(),
             mailbox_messages_max: 4_096,
-            connections_max: 10_000,
+            connections_max: 16_384,
             frame_bytes_max: 64 * 1024 * 1024 + 4_096,
             login_frame_bytes_max: 64 * 1024,
             poll_bytes_max: 16 * 1024 * 1024,
