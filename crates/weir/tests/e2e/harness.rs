@@ -412,30 +412,34 @@ pub(crate) fn run(transport: Transport, driver: Driver, scenario: impl AsyncFnOn
     runtime.block_on(scenario(Setup::new(transport, driver)));
 }
 
-/// Makes four tests of each scenario: two transports, two drivers.
+/// Makes four tests of each scenario: two transports, two drivers; `with` names another runner
+/// than this module's.
 macro_rules! matrix {
-    ($($scenario:ident),+ $(,)?) => { $(
+    ($($scenario:ident),+ $(,)?) => {
+        crate::harness::matrix!(with crate::harness::run: $($scenario),+);
+    };
+    (with $run:path: $($scenario:ident),+ $(,)?) => { $(
         mod $scenario {
-            use crate::harness::{Driver, Transport, run};
+            use crate::harness::{Driver, Transport};
 
             #[test]
             fn tcp_io_uring() {
-                run(Transport::Tcp, Driver::IoUring, super::$scenario);
+                $run(Transport::Tcp, Driver::IoUring, super::$scenario);
             }
 
             #[test]
             fn tcp_poll() {
-                run(Transport::Tcp, Driver::Poll, super::$scenario);
+                $run(Transport::Tcp, Driver::Poll, super::$scenario);
             }
 
             #[test]
             fn websocket_io_uring() {
-                run(Transport::WebSocket, Driver::IoUring, super::$scenario);
+                $run(Transport::WebSocket, Driver::IoUring, super::$scenario);
             }
 
             #[test]
             fn websocket_poll() {
-                run(Transport::WebSocket, Driver::Poll, super::$scenario);
+                $run(Transport::WebSocket, Driver::Poll, super::$scenario);
             }
         }
     )+ };

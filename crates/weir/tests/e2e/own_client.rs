@@ -10,40 +10,13 @@ use client::{
     PollingStrategy, Status, Target,
 };
 
-use crate::harness::{Driver, PASSWORD, Server, Setup, Transport, USERNAME};
+use crate::harness::{Driver, PASSWORD, Server, Setup, Transport, USERNAME, matrix};
 
 const STREAM: &str = "orders";
 const TOPIC: &str = "placed";
 
-macro_rules! cells {
-    ($($scenario:ident),+ $(,)?) => { $(
-        mod $scenario {
-            use super::{Driver, Transport, run};
-
-            #[test]
-            fn tcp_io_uring() {
-                run(Transport::Tcp, Driver::IoUring, super::$scenario);
-            }
-
-            #[test]
-            fn websocket_io_uring() {
-                run(Transport::WebSocket, Driver::IoUring, super::$scenario);
-            }
-
-            #[test]
-            fn tcp_poll() {
-                run(Transport::Tcp, Driver::Poll, super::$scenario);
-            }
-
-            #[test]
-            fn websocket_poll() {
-                run(Transport::WebSocket, Driver::Poll, super::$scenario);
-            }
-        }
-    )+ };
-}
-
-cells!(
+matrix!(
+    with crate::own_client::run:
     logs_in_and_out,
     polls_what_it_sent_by_every_strategy,
     large_batches_come_back_whole,
