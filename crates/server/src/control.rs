@@ -77,8 +77,11 @@ pub(crate) struct RootUser {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The data directory or the catalog's journal cannot be used.
-    #[error("{0}")]
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory: {0}; choose another one with --data-dir")]
+    DataDirectory(#[source] storage::Error),
+    /// The catalog's journal cannot be used.
+    #[error("cannot open the catalog: {0}")]
     Storage(#[from] storage::Error),
     /// A record is none of this version's.
     #[error("catalog record {record} is not understood: {reason}; was it written by a newer Weir?")]
@@ -120,8 +123,9 @@ impl ControlPlane {
         shard: &Rc<Shard>,
         root: RootUser,
     ) -> Result<Option<String>, OpenError> {
-        let directory =
-            DataDirectory::open(shard.storage.disk().clone(), shard.storage.root()).await?;
+        let directory = DataDirectory::open(shard.storage.disk().clone(), shard.storage.root())
+            .await
+            .map_err(OpenError::DataDirectory)?;
         let (journal, catalog) = recover(shard).await?;
         let snapshot = ControlSnapshot {
             catalog,
