@@ -97,6 +97,7 @@ fn create_environment(environment: &Path) -> Result<()> {
         return Ok(());
     };
     eprintln!("xtask: {error:#}; trying to install python3-venv");
+    execute(Command::new("apt-get").arg("update"))?;
     execute(Command::new("apt-get").args(["install", "--yes", "python3-venv"]))?;
     create(&mut Command::new("python3"))
 }
