@@ -84,3 +84,18 @@ pub const USERNAME_BYTES: std::ops::RangeInclusive<usize> = 3..=50;
 
 /// Length of a password: the protocol's own limits.
 pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 3..=100;
+
+/// How long a port that is in use is asked for again. The kernel takes an io_uring apart some
+/// milliseconds after its process was killed, and until then the ring holds the listening sockets.
+pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two tries.
+pub(crate) const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+/// How long accepting pauses after the kernel refused a socket (out of descriptors, out of
+/// memory): long enough not to spin, short enough that nobody notices.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The kernel asks a silent peer after this time whether it is still there, ...
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// ... again at this interval, ...
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// ... and closes the connection after this many questions without an answer.
+pub(crate) const KEEPALIVE_RETRIES: u32 = 3;

@@ -6,15 +6,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How long a port that is in use is asked for again. The kernel takes an io_uring apart some
-/// milliseconds after its process was killed, and until then the ring holds the listening sockets.
-const RELEASE_PATIENCE: Duration = Duration::from_millis(500);
-/// Pause between two tries.
-const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+use crate::limits::{RELEASE_PATIENCE, RELEASE_PAUSE};
 
 /// Binds `count` sockets to one address; port 0 picks a free port for all of them.
 ///

@@ -4,24 +4,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use compio::net::{TcpListener, TcpStream};
 use futures_util::FutureExt;
 
 use super::{Shard, task};
+use crate::limits::{ACCEPT_PAUSE, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES};
 use crate::session;
-
-/// How long accepting pauses after the kernel refused a socket (out of descriptors, out of
-/// memory): long enough not to spin, short enough that nobody notices.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The kernel asks a silent peer after this time whether it is still there, ...
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// ... again at this interval, ...
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// ... and closes the connection after this many questions without an answer.
-const KEEPALIVE_RETRIES: u32 = 3;
 
 #[derive(Clone, Copy)]
 enum Port {
