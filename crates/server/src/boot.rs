@@ -99,6 +99,7 @@ pub fn start(config: Config) -> Result<Running, BootError> {
 /// # Errors
 /// As [`start`].
 pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> {
+    let limits = limits.with(&config);
     raise_descriptor_limit();
     let cores = allowed_cores();
     let shards = config.shards.map_or(cores.len().max(1), usize::from);

@@ -15,6 +15,9 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::catalog::UNLIMITED;
 
 pub use sources::{ConfigError, Source, load};
 
@@ -40,6 +43,14 @@ pub struct Config {
     pub root_username: Option<String>,
     /// Password of the root user made on first start; `None`: generated and printed once.
     pub root_password: Option<String>,
+    /// Age in microseconds after which messages of a topic that chose none are removed.
+    pub message_expiry_us: u64,
+    /// Size in bytes of a topic that chose none.
+    pub topic_bytes_max: u64,
+    /// Whether a topic at its size loses its oldest segments; otherwise it takes no more messages.
+    pub delete_oldest_segments: bool,
+    /// How often topics are looked through for what is too old or too much.
+    pub retention_interval: Duration,
     /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -75,6 +86,10 @@ impl Default for Config {
             driver: Driver::Auto,
             root_username: None,
             root_password: None,
+            message_expiry_us: UNLIMITED,
+            topic_bytes_max: UNLIMITED,
+            delete_oldest_segments: true,
+            retention_interval: Duration::from_secs(60),
             log: "info".to_owned(),
         }
     }
@@ -95,6 +110,10 @@ impl fmt::Debug for Config {
                 "root_password",
                 &self.root_password.as_ref().map(|_| "(set)"),
             )
+            .field("message_expiry_us", &self.message_expiry_us)
+            .field("topic_bytes_max", &self.topic_bytes_max)
+            .field("delete_oldest_segments", &self.delete_oldest_segments)
+            .field("retention_interval", &self.retention_interval)
             .field("log", &self.log)
             .finish()
     }

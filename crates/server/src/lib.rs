@@ -20,6 +20,7 @@ mod listen;
 mod metrics;
 mod partition;
 pub mod password;
+mod retention;
 mod session;
 mod shard;
 mod transport;

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::catalog::CatalogLimits;
+use crate::catalog::{CatalogLimits, TopicDefaults};
+use crate::config::Config;
 
 /// Limits of one shard. Each shard has its own copy; nothing here is shared between shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,13 @@ pub struct Limits {
     pub consumer_offsets_max: usize,
     /// Offset records in a partition's journal before it is rewritten to its live entries.
     pub offset_records_before_rewrite: usize,
+    /// How often a shard looks for what is too old or too much.
+    pub retention_interval: Duration,
+    /// Whether a topic at its size loses its oldest segments instead of refusing messages.
+    pub delete_oldest_segments: bool,
+    /// Segments that one look removes from one partition, and from one topic for its size: each
+    /// costs a sync, and appends of the partition wait for it. The next look goes on.
+    pub retention_segments_max: usize,
     /// Password checks running at one time on a shard. Argon2id takes 19 MiB each, so a flood of
     /// logins costs at most 2 × 19 MiB per shard; the others wait.
     pub password_checks_max: usize,
@@ -70,10 +78,31 @@ impl Default for Limits {
             partitions_opening_max: 16,
             consumer_offsets_max: 65_536,
             offset_records_before_rewrite: 16_384,
+            retention_interval: Duration::from_secs(60),
+            delete_oldest_segments: true,
+            retention_segments_max: 64,
             password_checks_max: 2,
         }
     }
 }
+
+impl Limits {
+    /// These limits with what the operator chose.
+    pub(crate) fn with(mut self, config: &Config) -> Self {
+        self.catalog.topic_defaults = TopicDefaults {
+            message_expiry_us: config.message_expiry_us,
+            topic_bytes_max: config.topic_bytes_max,
+        };
+        self.retention_interval = config.retention_interval;
+        self.delete_oldest_segments = config.delete_oldest_segments;
+        self
+    }
+}
+
+/// Shortest and longest `retention_interval`: a look is cheap but not free, and nobody should
+/// wait for longer than a day for a disk to be given back.
+pub const RETENTION_INTERVAL: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// Shards that may be configured: above any machine this was tried on, below what the mailboxes
 /// between all pairs of shards can bear.

@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     requests: Cell<u64>,
     requests_failed: Cell<u64>,
     mailbox_full: Cell<u64>,
+    retention_segments: Cell<u64>,
+    retention_bytes: Cell<u64>,
 }
 
 /// What [`Metrics`] held at one moment; sums over shards.
@@ -34,6 +36,10 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) requests_failed_total: u64,
     /// Requests refused because another shard's mailbox was full.
     pub(crate) mailbox_full_total: u64,
+    /// Segments removed because of their age or their topic's size.
+    pub(crate) retention_segments_total: u64,
+    /// Bytes of records in them.
+    pub(crate) retention_bytes_total: u64,
 }
 
 fn add(cell: &Cell<u64>) {
@@ -70,6 +76,12 @@ impl Metrics {
         add(&self.mailbox_full);
     }
 
+    pub(crate) fn retention_removed(&self, removed: storage::Removed) {
+        let add = |cell: &Cell<u64>, count| cell.set(cell.get() + count);
+        add(&self.retention_segments, removed.segments_count);
+        add(&self.retention_bytes, removed.record_bytes);
+    }
+
     pub(crate) fn connections_open(&self) -> usize {
         usize::try_from(self.connections_open.get()).unwrap_or(usize::MAX)
     }
@@ -83,6 +95,8 @@ impl Metrics {
             requests_total: self.requests.get(),
             requests_failed_total: self.requests_failed.get(),
             mailbox_full_total: self.mailbox_full.get(),
+            retention_segments_total: self.retention_segments.get(),
+            retention_bytes_total: self.retention_bytes.get(),
         }
     }
 }
@@ -96,5 +110,7 @@ impl std::ops::AddAssign for MetricsSnapshot {
         self.requests_total += other.requests_total;
         self.requests_failed_total += other.requests_failed_total;
         self.mailbox_full_total += other.mailbox_full_total;
+        self.retention_segments_total += other.retention_segments_total;
+        self.retention_bytes_total += other.retention_bytes_total;
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     index::{Index, IndexEntry, SegmentSummary},
     layout,
     limits::{self, LogOptions, WriteMode},
-    log::{Appended, Pending, PendingBatch, Shared, Standing, State},
+    log::{Appended, Pending, PendingBatch, Removed, Shared, Standing, State},
     planted::{Bug, is_planted},
     segment::{self, Segment},
     tail::TailBatch,
@@ -411,32 +411,30 @@ async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>
 /// Removes segments, oldest first.
 ///
 /// Each removal is durable before the next begins, so that what is left after a power cut has no
-/// holes. The segments are no longer served from the moment that they are taken.
+/// holes. The segments are no longer served from the moment that they are taken. Sealed ones go
+/// before the active one is sealed: on a full disk that makes the room for its successor.
 async fn remove<D: Disk>(
     shared: &Rc<Shared<D>>,
     before_offset: u64,
     seal: bool,
-) -> Result<(), Error> {
+) -> Result<Removed, Error> {
+    let mut removed = remove_sealed(shared, before_offset).await?;
     let summary = shared.state.borrow().active().summary();
     if seal && !summary.is_empty() && summary.next_offset <= before_offset {
         roll(shared).await?;
+        let last = remove_sealed(shared, before_offset).await?;
+        removed.segments_count += last.segments_count;
+        removed.record_bytes += last.record_bytes;
     }
-    loop {
-        let oldest = {
-            let mut state = shared.state.borrow_mut();
-            let wholly_before = state.segments.len() > 1
-                && state.segments[0].summary().next_offset <= before_offset;
-            if !wholly_before {
-                return Ok(());
-            }
-            let oldest = state.segments.pop_front().expect("there are at least two");
-            state
-                .resident
-                .retain(|segment| !Rc::ptr_eq(segment, &oldest));
-            let first_offset = state.segments[0].summary().base_offset;
-            state.tail.forget_before(first_offset);
-            oldest
-        };
+    Ok(removed)
+}
+
+async fn remove_sealed<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    before_offset: u64,
+) -> Result<Removed, Error> {
+    let mut removed = Removed::default();
+    while let Some(oldest) = take_oldest(shared, before_offset) {
         if let Err(error) = shared.disk.remove_file(&oldest.path).await {
             // It is still there: later removals must not go past it.
             shared
@@ -460,5 +458,27 @@ async fn remove<D: Disk>(
             .sync_directory(directory)
             .await
             .map_err(Error::sync_at("sync directory", directory))?;
+        removed.segments_count += 1;
+        removed.record_bytes += oldest.summary().record_bytes;
+        // There is space again; should it not suffice, the next append says so.
+        shared.state.borrow_mut().reopen();
     }
+    Ok(removed)
+}
+
+/// Takes the oldest segment out of the log when it is sealed and lies wholly before the offset.
+fn take_oldest<D: Disk>(shared: &Shared<D>, before_offset: u64) -> Option<Rc<Segment<D::File>>> {
+    let mut state = shared.state.borrow_mut();
+    let wholly_before =
+        state.segments.len() > 1 && state.segments[0].summary().next_offset <= before_offset;
+    if !wholly_before {
+        return None;
+    }
+    let oldest = state.segments.pop_front()?;
+    state
+        .resident
+        .retain(|segment| !Rc::ptr_eq(segment, &oldest));
+    let first_offset = state.segments[0].summary().base_offset;
+    state.tail.forget_before(first_offset);
+    Some(oldest)
 }

@@ -34,6 +34,6 @@ pub use disk::CompioDisk;
 pub use error::{Corruption, Error};
 pub use journal::Journal;
 pub use limits::{LogOptions, WriteMode};
-pub use log::{Appended, PartitionLog};
+pub use log::{Appended, PartitionLog, Removed, SealedSegment};
 pub use reader::Records;
 pub use recovery::{RecoveryReport, TornTail};

@@ -36,6 +36,26 @@ pub struct Appended {
     pub base_timestamp_us: u64,
 }
 
+/// What a removal took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Segments that are gone.
+    pub segments_count: u64,
+    /// Bytes of the records in them.
+    pub record_bytes: u64,
+}
+
+/// A segment that is sealed: nothing is written to it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedSegment {
+    /// Offset after its last message: everything before it goes when the segment is removed.
+    pub next_offset: u64,
+    /// Bytes of its records.
+    pub record_bytes: u64,
+    /// Time of its last batch, in microseconds.
+    pub last_timestamp_us: u64,
+}
+
 /// The log of one partition: batches in, batches out, nothing acknowledged before it is durable.
 ///
 /// Cheap to clone; all clones are the same log. Belongs to one thread.
@@ -78,7 +98,7 @@ pub(crate) enum Pending {
     Remove {
         before_offset: u64,
         seal: bool,
-        reply: oneshot::Sender<Result<(), Error>>,
+        reply: oneshot::Sender<Result<Removed, Error>>,
     },
 }
 
@@ -240,7 +260,62 @@ impl<D: Disk> PartitionLog<D> {
     /// As [`Self::append`]. When it fails half way, the oldest messages are gone.
     pub fn purge(&self) -> impl Future<Output = Result<(), Error>> + 'static {
         let before_offset = self.shared.state.borrow().next_offset;
-        self.remove(before_offset, true)
+        let removing = self.remove(before_offset, true);
+        async move { removing.await.map(drop) }
+    }
+
+    /// Removes the oldest segments whose last message was appended before `before_timestamp_us`,
+    /// at most `segments_max` of them. The active segment goes too when it holds nothing younger:
+    /// it is sealed for that, so that the messages of a quiet log expire as well.
+    ///
+    /// # Errors
+    /// As [`Self::append`]. When it fails half way, the oldest messages are gone.
+    pub fn remove_expired(
+        &self,
+        before_timestamp_us: u64,
+        segments_max: usize,
+    ) -> impl Future<Output = Result<Removed, Error>> + 'static {
+        let (before_offset, seal) = {
+            let state = self.shared.state.borrow();
+            let expired = state
+                .segments
+                .iter()
+                .map(|segment| segment.summary())
+                .take_while(|segment| {
+                    !segment.is_empty() && segment.last_timestamp_us < before_timestamp_us
+                })
+                .take(segments_max);
+            let (count, before_offset) =
+                expired.fold((0, 0), |(count, _), last| (count + 1, last.next_offset));
+            // What waits for the disk is younger than what the active segment holds.
+            let active_too = count == state.segments.len() && before_offset == state.next_offset;
+            (before_offset, active_too && count > 0)
+        };
+        let removing = (before_offset > 0).then(|| self.remove(before_offset, seal));
+        async move {
+            match removing {
+                Some(removing) => removing.await,
+                None => Ok(Removed::default()),
+            }
+        }
+    }
+
+    /// The oldest sealed segments, at most `segments_max`.
+    #[must_use]
+    pub fn sealed_segments(&self, segments_max: usize) -> Vec<SealedSegment> {
+        let state = self.shared.state.borrow();
+        let sealed_count = state.segments.len().saturating_sub(1);
+        let sealed = state.segments.iter().take(sealed_count.min(segments_max));
+        sealed
+            .map(|segment| {
+                let summary = segment.summary();
+                SealedSegment {
+                    next_offset: summary.next_offset,
+                    record_bytes: summary.record_bytes,
+                    last_timestamp_us: summary.last_timestamp_us,
+                }
+            })
+            .collect()
     }
 
     /// Removes the sealed segments all of whose messages lie before `before_offset`.
@@ -250,7 +325,7 @@ impl<D: Disk> PartitionLog<D> {
     pub fn remove_segments_before(
         &self,
         before_offset: u64,
-    ) -> impl Future<Output = Result<(), Error>> + 'static {
+    ) -> impl Future<Output = Result<Removed, Error>> + 'static {
         self.remove(before_offset, false)
     }
 
@@ -258,7 +333,7 @@ impl<D: Disk> PartitionLog<D> {
         &self,
         before_offset: u64,
         seal: bool,
-    ) -> impl Future<Output = Result<(), Error>> + 'static {
+    ) -> impl Future<Output = Result<Removed, Error>> + 'static {
         let mut state = self.shared.state.borrow_mut();
         let receiver = state.check_standing().map(|()| {
             let (reply, receiver) = oneshot::channel();

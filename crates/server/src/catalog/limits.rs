@@ -1,5 +1,7 @@
 //! Every limit of the control plane, with its default and the reason for it.
 
+use super::options::TopicDefaults;
+
 /// Limits of the catalog and of consumer group membership.
 ///
 /// The protocol's own limits (name lengths, password lengths, partitions per request) are
@@ -29,6 +31,8 @@ pub struct CatalogLimits {
     pub tokens_per_user_max: usize,
     /// Streams plus topics that the permissions of one user may name.
     pub permission_entries_max: usize,
+    /// Age and size of topics whose creators chose none: the operator's settings.
+    pub topic_defaults: TopicDefaults,
 }
 
 impl Default for CatalogLimits {
@@ -44,6 +48,7 @@ impl Default for CatalogLimits {
             users_max: 1_024,
             tokens_per_user_max: 100,
             permission_entries_max: 4_096,
+            topic_defaults: TopicDefaults::default(),
         }
     }
 }

@@ -133,8 +133,36 @@ fn patch<T>(setting: &mut Setting<T>, requested: Option<T>) {
     }
 }
 
+/// What a topic gets for an option that its creator did not choose, where the operator may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicDefaults {
+    /// See [`TopicOptions::message_expiry_us`].
+    pub message_expiry_us: u64,
+    /// See [`TopicOptions::topic_bytes_max`].
+    pub topic_bytes_max: u64,
+}
+
+impl Default for TopicDefaults {
+    fn default() -> Self {
+        Self {
+            message_expiry_us: UNLIMITED,
+            topic_bytes_max: UNLIMITED,
+        }
+    }
+}
+
+impl From<TopicDefaults> for TopicOptions {
+    fn from(defaults: TopicDefaults) -> Self {
+        Self {
+            message_expiry_us: Setting::derived(defaults.message_expiry_us),
+            topic_bytes_max: Setting::derived(defaults.topic_bytes_max),
+            ..Self::default()
+        }
+    }
+}
+
 impl TopicOptions {
-    /// The options of a new topic: the requested values over the defaults.
+    /// The options of a new topic: the requested values over `defaults`.
     ///
     /// # Errors
     /// `INVALID_OPTION_VALUE` for a value outside its bounds, or when `preallocate_segments`
@@ -143,8 +171,9 @@ impl TopicOptions {
     pub fn create(
         requested: &RequestedTopicOptions,
         partitions_count: u32,
+        defaults: TopicDefaults,
     ) -> Result<Self, Status> {
-        let mut options = Self::default();
+        let mut options = Self::from(defaults);
         patch(
             &mut options.compression_algorithm,
             requested.compression_algorithm,

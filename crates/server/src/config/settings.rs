@@ -3,9 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Config, Driver};
+use crate::catalog::limits::SEGMENT_BYTES_MIN;
 use crate::limits;
+use crate::session::control::options::{
+    duration_us_of_text, expiry_us_of_text, topic_bytes_of_text,
+};
 
 /// One thing that an operator can set.
 #[derive(Debug)]
@@ -115,6 +120,54 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "message_expiry",
+        value_name: "AGE",
+        help: "Age at which messages go, e.g. 7 days, where a topic chose none [default: unlimited]",
+        has_flag: true,
+        read: |config, value| {
+            config.message_expiry_us = match expiry_us_of_text(value) {
+                Some(age_us) if age_us > 0 => age_us,
+                _ => return Err("expected an age as in 7 days, or unlimited".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "max_topic_size",
+        value_name: "SIZE",
+        help: "Size of a topic that chose none, e.g. \"10 GiB\" [default: unlimited]",
+        has_flag: true,
+        read: |config, value| {
+            config.topic_bytes_max = match topic_bytes_of_text(value) {
+                Some(bytes) if bytes >= SEGMENT_BYTES_MIN => bytes,
+                _ => return Err("expected 1 MiB or more, as in 10 GiB, or unlimited".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "delete_oldest_segments",
+        value_name: "BOOLEAN",
+        help: "A topic at its size loses its oldest messages, or else takes no more [default: true]",
+        has_flag: true,
+        read: |config, value| {
+            config.delete_oldest_segments = value
+                .parse()
+                .map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "retention_interval",
+        value_name: "DURATION",
+        help: "How often topics are looked through for what is too old or too much [default: 1m]",
+        has_flag: true,
+        read: |config, value| {
+            config.retention_interval = read_interval(value)?;
+            Ok(())
+        },
+    },
+    Setting {
         name: "log",
         value_name: "FILTER",
         help: "What is logged to standard error, e.g. warn or info,server=debug [default: info]",
@@ -130,6 +183,14 @@ fn read_address(value: &str) -> Result<SocketAddr, String> {
     value.parse().map_err(|_| {
         "expected an IP address and a port, as in 127.0.0.1:8090 or [::1]:8090".to_owned()
     })
+}
+
+fn read_interval(value: &str) -> Result<Duration, String> {
+    let interval = duration_us_of_text(value).map(Duration::from_micros);
+    match interval {
+        Some(interval) if limits::RETENTION_INTERVAL.contains(&interval) => Ok(interval),
+        _ => Err("expected a time from 100ms to 1 day, as in 1m".to_owned()),
+    }
 }
 
 fn read_shards(value: &str) -> Result<NonZeroUsize, String> {
@@ -230,6 +291,32 @@ mod tests {
         assert_eq!(check("driver", "io-uring").unwrap().driver, Driver::IoUring);
         assert_eq!(check("driver", "poll").unwrap().driver, Driver::Poll);
         assert!(check("driver", "io_uring").is_err());
+    }
+
+    #[test]
+    fn retention_is_read_as_clients_write_it() {
+        let config = check("message_expiry", "1.5 days").unwrap();
+        assert_eq!(config.message_expiry_us, 36 * 3_600 * 1_000_000);
+        let config = check("message_expiry", "unlimited").unwrap();
+        assert_eq!(config, Config::default());
+        assert!(check("message_expiry", "0 s").is_err());
+        assert!(check("message_expiry", "old").is_err());
+        let config = check("max_topic_size", "1 MiB").unwrap();
+        assert_eq!(config.topic_bytes_max, 1 << 20);
+        assert!(check("max_topic_size", "1023 KiB").is_err());
+        assert!(
+            !check("delete_oldest_segments", "false")
+                .unwrap()
+                .delete_oldest_segments
+        );
+        assert!(check("delete_oldest_segments", "no").is_err());
+        for (good, seconds) in [("100ms", 0.1), ("1 day", 86_400.0)] {
+            let config = check("retention_interval", good).unwrap();
+            assert_eq!(config.retention_interval.as_secs_f64(), seconds);
+        }
+        for bad in ["99ms", "86401s", "", "soon"] {
+            assert!(check("retention_interval", bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

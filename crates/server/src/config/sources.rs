@@ -124,12 +124,13 @@ pub(super) fn apply_file(config: &mut Config, path: &Path, text: &str) -> Result
         let text = match value {
             toml::Value::String(text) => text.clone(),
             toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(value) => value.to_string(),
             other => {
                 return Err(invalid(
                     setting,
                     &source,
                     &other.to_string(),
-                    "expected a string or a whole number".to_owned(),
+                    "expected a string, a whole number, true or false".to_owned(),
                 ));
             }
         };
@@ -289,6 +290,10 @@ mod tests {
                 "tcp" | "websocket" => "127.0.0.1:7000",
                 "shards" => "7",
                 "driver" => "poll",
+                "message_expiry" => "3 days",
+                "max_topic_size" => "5 GiB",
+                "delete_oldest_segments" => "false",
+                "retention_interval" => "9 s",
                 _ => "another",
             };
             let by_flag = load(&[(setting.name, value.to_owned())], None, []).expect("flag");

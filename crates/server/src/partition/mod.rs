@@ -2,6 +2,7 @@
 //!
 //! Belongs to one shard for the life of the process: no locks, no atomics.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use storage::disk::{self, Disk as _};
-use storage::{LogOptions, PartitionLog, RecoveryReport, layout};
+use storage::{LogOptions, PartitionLog, RecoveryReport, Removed, layout};
 use wire::Status;
 
-use crate::catalog::{Catalog, PartitionKey, PartitionStats};
+use crate::catalog::{Catalog, PartitionKey, PartitionStats, UNLIMITED};
 use crate::control::now_us;
 use crate::limits::Limits;
 
@@ -70,11 +71,22 @@ pub(crate) struct PartitionReport {
     pub(crate) refusal: Option<String>,
 }
 
+/// What retention needs to know of one partition of a topic that has a size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartitionSize {
+    pub(crate) key: PartitionKey,
+    pub(crate) size_bytes: u64,
+    /// The oldest sealed segments, as many as one look may remove.
+    pub(crate) sealed: Vec<storage::SealedSegment>,
+}
+
 pub(crate) struct Partition {
     key: PartitionKey,
     log: PartitionLog<Disk>,
     offsets: Rc<ConsumerOffsets>,
     limits: Limits,
+    /// Bytes at which this partition refuses messages because its topic is full.
+    full_at_bytes: Cell<u64>,
 }
 
 /// A failed system call outside the engine, in the engine's words.
@@ -224,7 +236,50 @@ impl Partition {
             log,
             offsets,
             limits: storage.limits.clone(),
+            full_at_bytes: Cell::new(UNLIMITED),
         }))
+    }
+
+    /// Removes what was appended before this time, a bounded number of segments.
+    pub(crate) async fn remove_expired(
+        &self,
+        before_timestamp_us: u64,
+    ) -> Result<Removed, storage::Error> {
+        let segments_max = self.limits.retention_segments_max;
+        self.log
+            .remove_expired(before_timestamp_us, segments_max)
+            .await
+    }
+
+    /// Removes the sealed segments before this offset.
+    pub(crate) async fn remove_before(&self, offset: u64) -> Result<Removed, storage::Error> {
+        self.log.remove_segments_before(offset).await
+    }
+
+    pub(crate) fn size(&self) -> PartitionSize {
+        PartitionSize {
+            key: self.key,
+            size_bytes: self.log.size_bytes(),
+            sealed: self.log.sealed_segments(self.limits.retention_segments_max),
+        }
+    }
+
+    /// Lets the partition grow by so many bytes more; [`UNLIMITED`] lifts the bound.
+    pub(crate) fn set_room(&self, room_bytes: u64) {
+        let full_at_bytes = match room_bytes {
+            UNLIMITED => UNLIMITED,
+            _ => self.log.size_bytes().saturating_add(room_bytes),
+        };
+        self.full_at_bytes.set(full_at_bytes);
+    }
+
+    pub(crate) fn key(&self) -> PartitionKey {
+        self.key
+    }
+
+    fn is_topic_full(&self) -> bool {
+        let full_at_bytes = self.full_at_bytes.get();
+        full_at_bytes != UNLIMITED && self.log.size_bytes() >= full_at_bytes
     }
 
     /// Appends a batch whose checksums were verified. Its place in the order is fixed by this
@@ -233,9 +288,12 @@ impl Partition {
         &self,
         batch: BytesMut,
     ) -> impl Future<Output = Result<Appended, Status>> + 'static {
-        let appending = self.log.append(batch, now_us());
+        let appending = (!self.is_topic_full()).then(|| self.log.append(batch, now_us()));
         let key = self.key;
         async move {
+            let Some(appending) = appending else {
+                return Err(Status::TOPIC_FULL);
+            };
             match appending.await {
                 Ok(appended) => Ok(Appended {
                     base_offset: appended.base_offset,
@@ -365,6 +423,7 @@ impl Partition {
         self.log
             .remove_segments_before(before_offset)
             .await
+            .map(drop)
             .map_err(|error| status_of(&error))
     }
 

@@ -79,6 +79,7 @@ impl Session {
             catalog: &snapshot.catalog,
             groups: &snapshot.groups,
             stats,
+            topic_defaults: self.shard.limits.catalog.topic_defaults,
             user_id: login.user_id,
             client_id: self.number,
         }

@@ -12,7 +12,9 @@ use wire::Status;
 use crate::catalog::PartitionKey;
 use crate::control::{ControlReply, ControlRequest, ControlSnapshot};
 use crate::metrics::MetricsSnapshot;
-use crate::partition::{Appended, ConsumerKey, PartitionReport, PollRequest, Polled, StoredOffset};
+use crate::partition::{
+    Appended, ConsumerKey, PartitionReport, PartitionSize, PollRequest, Polled, StoredOffset,
+};
 
 /// Where the answer to a request goes.
 pub(crate) type ReplyTo<T> = oneshot::Sender<Result<T, Status>>;
@@ -48,12 +50,17 @@ pub(crate) enum PartitionRequest {
     },
     /// Remove every message.
     Purge { reply: ReplyTo<()> },
+    /// Remove the sealed segments before an offset, for retention.
+    RemoveBefore { offset: u64, reply: ReplyTo<()> },
     /// Remove the oldest sealed segments.
     DeleteSegments {
         segments_count: u32,
         reply: ReplyTo<()>,
     },
 }
+
+/// A topic by the ids of its stream and of itself.
+pub(crate) type TopicKey = (u32, u32);
 
 /// A message from one shard (or the boot thread) to another.
 pub(crate) enum Event {
@@ -74,6 +81,13 @@ pub(crate) enum Event {
     },
     /// Report counters and partition sizes.
     Report { reply: oneshot::Sender<ShardReport> },
+    /// Say how large the partitions of a topic are.
+    Sizes {
+        topic: TopicKey,
+        reply: oneshot::Sender<Vec<PartitionSize>>,
+    },
+    /// The topic may grow by so many bytes more.
+    Room { topic: TopicKey, room_bytes: u64 },
     /// Begin to accept connections on these listeners.
     Listen {
         tcp: std::net::TcpListener,

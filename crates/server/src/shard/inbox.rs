@@ -12,13 +12,14 @@ use wire::Status;
 use super::event::{Event, PartitionRequest, ReplyTo};
 use super::{Shard, accept, task};
 use crate::partition::Partition;
+use crate::retention;
 
 /// Runs the loop, then closes the shard's logs.
 pub(crate) async fn run(shard: Rc<Shard>, inbox: Receiver<Event>) {
     while let Ok(event) = inbox.recv().await {
         match event {
             Event::Partition { key, request } => match shard.partition(key) {
-                Ok(partition) => serve(partition, request),
+                Ok(partition) => serve(&shard, partition, request),
                 Err(status) => refuse(request, status),
             },
             Event::Control { request, reply } => {
@@ -37,7 +38,14 @@ pub(crate) async fn run(shard: Rc<Shard>, inbox: Receiver<Event>) {
             Event::Report { reply } => {
                 let _ = reply.send(shard.report());
             }
-            Event::Listen { tcp, websocket } => accept::listen(&shard, tcp, websocket),
+            Event::Sizes { topic, reply } => {
+                let _ = reply.send(retention::sizes(&shard, topic));
+            }
+            Event::Room { topic, room_bytes } => retention::set_room(&shard, topic, room_bytes),
+            Event::Listen { tcp, websocket } => {
+                accept::listen(&shard, tcp, websocket);
+                retention::start(&shard);
+            }
             Event::Drain { done } => {
                 let shard = Rc::clone(&shard);
                 task::spawn("drain", async move {
@@ -52,7 +60,7 @@ pub(crate) async fn run(shard: Rc<Shard>, inbox: Receiver<Event>) {
 }
 
 /// Begins a request to a partition of this shard.
-fn serve(partition: Rc<Partition>, request: PartitionRequest) {
+fn serve(shard: &Rc<Shard>, partition: Rc<Partition>, request: PartitionRequest) {
     match request {
         // The log fixes the order of appends when the call is made, so it is made here and only
         // its end is waited for in a task.
@@ -83,6 +91,13 @@ fn serve(partition: Rc<Partition>, request: PartitionRequest) {
         PartitionRequest::Purge { reply } => {
             answer("purge", reply, async move { partition.purge().await });
         }
+        PartitionRequest::RemoveBefore { offset, reply } => {
+            let shard = Rc::clone(shard);
+            answer("retention", reply, async move {
+                retention::remove_before(&shard, &partition, offset).await;
+                Ok(())
+            });
+        }
         PartitionRequest::DeleteSegments {
             segments_count,
             reply,
@@ -109,6 +124,7 @@ fn refuse(request: PartitionRequest, status: Status) {
         PartitionRequest::StoreOffset { reply, .. }
         | PartitionRequest::DeleteOffset { reply, .. }
         | PartitionRequest::Purge { reply }
+        | PartitionRequest::RemoveBefore { reply, .. }
         | PartitionRequest::DeleteSegments { reply, .. } => {
             let _ = reply.send(Err(status));
         }

@@ -198,6 +198,16 @@ impl Shard {
         }
     }
 
+    /// The partitions of this shard that are open.
+    pub(crate) fn open_partitions(&self) -> Vec<(PartitionKey, Rc<Partition>)> {
+        let partitions = self.partitions.borrow();
+        let open = partitions.iter().filter_map(|(key, slot)| match slot {
+            Slot::Open(partition) => Some((*key, Rc::clone(partition))),
+            Slot::Unavailable(_) => None,
+        });
+        open.collect()
+    }
+
     /// A number for a new connection: unique over all shards, never 0.
     pub(crate) fn next_connection_number(&self) -> u32 {
         let count = self.connection_numbers.get().wrapping_add(1);

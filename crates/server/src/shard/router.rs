@@ -7,11 +7,14 @@ use futures_channel::oneshot;
 use wire::Status;
 
 use super::Shard;
-use super::event::{Event, PartitionRequest, ReplyTo, ShardReport};
-use super::mailbox::Refused;
+use super::event::{Event, PartitionRequest, ReplyTo, ShardReport, TopicKey};
+use super::mailbox::{Mailbox, Refused};
 use crate::catalog::PartitionKey;
 use crate::control::{ControlReply, ControlRequest};
-use crate::partition::{Appended, ConsumerKey, Partition, PollRequest, Polled, StoredOffset};
+use crate::partition::{
+    Appended, ConsumerKey, Partition, PartitionSize, PollRequest, Polled, StoredOffset,
+};
+use crate::retention;
 
 impl Shard {
     /// Appends a batch; resolves when it is as durable as its topic asks for.
@@ -118,6 +121,49 @@ impl Shard {
                 self.ask_partition(index, key, request).await
             }
         }
+    }
+
+    /// Removes sealed segments for their topic's size.
+    pub(crate) async fn remove_before(&self, key: PartitionKey, offset: u64) -> Result<(), Status> {
+        match self.owner(key)? {
+            Owner::Here(partition) => {
+                retention::remove_before(self, &partition, offset).await;
+                Ok(())
+            }
+            Owner::Shard(index) => {
+                let request = |reply| PartitionRequest::RemoveBefore { offset, reply };
+                self.ask_partition(index, key, request).await
+            }
+        }
+    }
+
+    /// Sizes of a topic's partitions on every shard; `None` when a shard is too busy to answer.
+    pub(crate) async fn topic_sizes(&self, topic: TopicKey) -> Option<Vec<PartitionSize>> {
+        let mut waiting = Vec::new();
+        for mailbox in self.other_mailboxes() {
+            let (reply, answer) = oneshot::channel();
+            mailbox.try_send(Event::Sizes { topic, reply }).ok()?;
+            waiting.push(answer);
+        }
+        let mut sizes = retention::sizes(self, topic);
+        for answer in waiting {
+            sizes.extend(answer.await.ok()?);
+        }
+        Some(sizes)
+    }
+
+    /// Tells every shard how much a topic may grow. One that is too busy learns it next time.
+    pub(crate) fn set_topic_room(&self, topic: TopicKey, room_bytes: u64) {
+        for mailbox in self.other_mailboxes() {
+            let _ = mailbox.try_send(Event::Room { topic, room_bytes });
+        }
+        retention::set_room(self, topic, room_bytes);
+    }
+
+    fn other_mailboxes(&self) -> impl Iterator<Item = &Mailbox> {
+        let own = self.index;
+        let numbered = self.mailboxes().iter().enumerate();
+        numbered.filter_map(move |(index, mailbox)| (index != own).then_some(mailbox))
     }
 
     /// Runs a command on the control plane, which lives on shard 0.

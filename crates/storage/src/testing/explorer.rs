@@ -27,6 +27,8 @@ use crate::{
 };
 
 const DIRECTORY: &str = "/p";
+/// Time of every append.
+const NOW_US: u64 = 1_000;
 /// Turns that an operation takes at most while events are recorded.
 const TURNS_MAX: u64 = 2;
 
@@ -167,8 +169,9 @@ fn work(disk: &SimDisk, history: History, steps: usize, state: &mut u64, seed: u
         }
         for _ in 0..steps {
             match random(state, 24) {
-                0 => remove(disk, &log, &history, next_offset, true),
-                1 => remove(disk, &log, &history, next_offset / 2, false),
+                0 => remove(disk, &log, &history, next_offset, Removal::Purge),
+                1 => remove(disk, &log, &history, next_offset / 2, Removal::Sealed),
+                2 => remove(disk, &log, &history, next_offset, Removal::Expired),
                 _ => {
                     for _ in 0..=random(state, 3) {
                         let batch = batch(state, aligned);
@@ -214,7 +217,7 @@ fn append(
     next_offset: &mut u64,
     batch: BytesMut,
 ) {
-    let appended = log.append(batch.clone(), 1_000);
+    let appended = log.append(batch.clone(), NOW_US);
     history
         .borrow_mut()
         .sent
@@ -235,25 +238,36 @@ fn append(
     });
 }
 
+/// The ways to remove messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    Purge,
+    Sealed,
+    /// By age: everything is older than the time that is given.
+    Expired,
+}
+
 fn remove(
     disk: &SimDisk,
     log: &PartitionLog<SimDisk>,
     history: &Rc<RefCell<History>>,
     before_offset: u64,
-    purge: bool,
+    removal: Removal,
 ) {
     history
         .borrow_mut()
         .removal_asked
         .push((disk.events_count(), before_offset));
-    let (purged, removed) = match purge {
-        true => (Some(log.purge()), None),
-        false => (None, Some(log.remove_segments_before(before_offset))),
-    };
+    let purged = (removal == Removal::Purge).then(|| log.purge());
+    let removed = (removal == Removal::Sealed).then(|| log.remove_segments_before(before_offset));
+    let expired = (removal == Removal::Expired).then(|| log.remove_expired(NOW_US + 1, 2));
     let (events, history) = (disk.clone(), Rc::clone(history));
     disk.spawn(async move {
         if let Some(removed) = removed {
             removed.await.expect("no failures were planned");
+        }
+        if let Some(expired) = expired {
+            expired.await.expect("no failures were planned");
         }
         if let Some(purged) = purged {
             purged.await.expect("no failures were planned");

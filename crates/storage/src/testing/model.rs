@@ -233,7 +233,7 @@ async fn remove(log: &PartitionLog<SimDisk>, model: &mut Model, dice: &mut Dice)
     let before = log.first_offset();
     let result = match purge {
         true => log.purge().await,
-        false => log.remove_segments_before(before_offset).await,
+        false => log.remove_segments_before(before_offset).await.map(drop),
     };
     let first_offset = log.first_offset();
     let wanted = if purge {
@@ -256,6 +256,39 @@ async fn remove(log: &PartitionLog<SimDisk>, model: &mut Model, dice: &mut Dice)
     }
 }
 
+/// Removal by age: whole segments, none with a message that is young enough.
+async fn expire(log: &PartitionLog<SimDisk>, model: &mut Model, dice: &mut Dice) -> bool {
+    let time = dice.below(model.now_us + 3);
+    let segments_max = dice.below(4) as usize;
+    let (before, segments_before) = (log.first_offset(), log.segments_count());
+    let result = log.remove_expired(time, segments_max).await;
+    let first_offset = log.first_offset();
+    let young = model
+        .batches
+        .iter()
+        .find(|batch| batch.timestamp_us >= time);
+    let first_young = young.map_or(model.next_offset(), |batch| batch.base_offset);
+    assert!(first_offset >= before, "removed messages came back");
+    assert!(
+        first_offset <= first_young.max(before),
+        "removed what is young"
+    );
+    match result {
+        Ok(removed) => {
+            assert!(removed.segments_count <= segments_max as u64);
+            assert_eq!(removed.segments_count > 0, first_offset > before);
+            if first_young == model.next_offset() && segments_max >= segments_before {
+                assert_eq!(first_offset, first_young, "a quiet log expires whole");
+            }
+            model.first_offset_min = first_offset;
+            true
+        }
+        Err(Error::Full { .. }) => true,
+        Err(Error::Io { .. } | Error::Fenced { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 fn run(seed: u64) {
     let mut dice = Dice(seed);
     let mut model = Model::default();
@@ -272,10 +305,11 @@ fn run(seed: u64) {
                         read(&log, &model, &mut dice).await;
                         true
                     }
-                    7 | 8 => {
+                    7 => {
                         look_up(&log, &model, &mut dice).await;
                         true
                     }
+                    8 => expire(&log, &mut model, &mut dice).await,
                     _ => remove(&log, &mut model, &mut dice).await,
                 };
                 if !goes_on && matches!(log.refusal(), Some(Error::Fenced { .. })) {

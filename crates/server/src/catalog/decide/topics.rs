@@ -43,7 +43,7 @@ impl Decider<'_> {
             name,
             created_at_us: self.now_us,
             partitions_count,
-            options: TopicOptions::create(options, partitions_count)?,
+            options: TopicOptions::create(options, partitions_count, self.limits.topic_defaults)?,
             next_group_id: 0,
         })
     }

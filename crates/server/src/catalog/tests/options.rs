@@ -4,7 +4,7 @@ use wire::Status;
 
 use super::super::limits::{SAVE_BYTES_MAX, SAVE_MESSAGES_MAX};
 use super::super::{
-    Compression, Durability, RequestedTopicOptions, Setting, TopicOptions, UNLIMITED,
+    Compression, Durability, RequestedTopicOptions, Setting, TopicDefaults, TopicOptions, UNLIMITED,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -15,12 +15,13 @@ fn requested() -> RequestedTopicOptions {
 }
 
 fn refusal(requested: RequestedTopicOptions) -> Option<Status> {
-    TopicOptions::create(&requested, 1).err()
+    TopicOptions::create(&requested, 1, TopicDefaults::default()).err()
 }
 
 #[test]
 fn defaults_are_the_published_ones_and_derived() {
-    let options = TopicOptions::create(&requested(), 1).expect("defaults");
+    let options =
+        TopicOptions::create(&requested(), 1, TopicDefaults::default()).expect("defaults");
     assert_eq!(options, TopicOptions::default());
     assert_eq!(options.segment_bytes, Setting::derived(GIB));
     assert_eq!(options.message_expiry_us, Setting::derived(UNLIMITED));
@@ -41,6 +42,7 @@ fn what_was_asked_for_is_explicit() {
             ..requested()
         },
         1,
+        TopicDefaults::default(),
     )
     .expect("valid");
     assert_eq!(
@@ -95,10 +97,19 @@ fn preallocation_is_bounded_over_all_partitions() {
         ..requested()
     };
     let invalid = Some(Status::INVALID_OPTION_VALUE);
-    assert_eq!(TopicOptions::create(&preallocated, 64).err(), None);
-    assert_eq!(TopicOptions::create(&preallocated, 65).err(), invalid);
-    assert_eq!(TopicOptions::create(&requested(), 1_000).err(), None);
-    let options = TopicOptions::create(&preallocated, 1).expect("valid");
+    assert_eq!(
+        TopicOptions::create(&preallocated, 64, TopicDefaults::default()).err(),
+        None
+    );
+    assert_eq!(
+        TopicOptions::create(&preallocated, 65, TopicDefaults::default()).err(),
+        invalid
+    );
+    assert_eq!(
+        TopicOptions::create(&requested(), 1_000, TopicDefaults::default()).err(),
+        None
+    );
+    let options = TopicOptions::create(&preallocated, 1, TopicDefaults::default()).expect("valid");
     assert_eq!(options.check_preallocation(65).err(), invalid);
 }
 
@@ -123,13 +134,13 @@ fn a_topic_holds_at_least_the_segment_that_was_asked_for() {
         topic_bytes_max: Some(100 * MIB),
         ..requested()
     };
-    let options = TopicOptions::create(&small, 1).expect("valid");
+    let options = TopicOptions::create(&small, 1, TopicDefaults::default()).expect("valid");
     assert_eq!(options.effective_segment_bytes(), 100 * MIB);
     let tiny = RequestedTopicOptions {
         topic_bytes_max: Some(1),
         ..requested()
     };
-    let options = TopicOptions::create(&tiny, 1).expect("valid");
+    let options = TopicOptions::create(&tiny, 1, TopicDefaults::default()).expect("valid");
     assert_eq!(options.effective_segment_bytes(), MIB);
 }
 
@@ -188,4 +199,21 @@ fn an_update_patches_three_options_and_refuses_the_others() {
         explicit.update(&shrink).err(),
         Some(Status::INVALID_TOPIC_SIZE)
     );
+}
+
+#[test]
+fn the_operators_defaults_count_where_nothing_was_asked_for() {
+    let defaults = TopicDefaults {
+        message_expiry_us: 7,
+        topic_bytes_max: 64 * MIB,
+    };
+    let options = TopicOptions::create(&requested(), 1, defaults).expect("valid");
+    assert_eq!(options.message_expiry_us, Setting::derived(7));
+    assert_eq!(options.topic_bytes_max, Setting::derived(64 * MIB));
+    let chosen = RequestedTopicOptions {
+        message_expiry_us: Some(UNLIMITED),
+        ..requested()
+    };
+    let options = TopicOptions::create(&chosen, 1, defaults).expect("valid");
+    assert_eq!(options.message_expiry_us, Setting::explicit(UNLIMITED));
 }

@@ -5,7 +5,7 @@
 //! Knows nothing of sockets, shards or files; the published request and response types end here.
 
 mod names;
-mod options;
+pub(crate) mod options;
 mod permissions;
 mod plan;
 mod read;

@@ -13,7 +13,7 @@ use wire::iggy::published::{WireOptions, WireUserHeaderEntry};
 use super::names::wire_name;
 use crate::catalog::limits::{SAVE_BYTES_MAX, SAVE_MESSAGES_MAX};
 use crate::catalog::{
-    Compression, Durability, RequestedTopicOptions, Setting, TopicOptions, UNLIMITED,
+    Compression, Durability, RequestedTopicOptions, Setting, TopicDefaults, TopicOptions, UNLIMITED,
 };
 
 const COMPRESSION_ALGORITHM: &str = "compression_algorithm";
@@ -184,7 +184,8 @@ fn durability(entry: &WireUserHeaderEntry<'_>) -> Result<Durability, Status> {
         .ok_or(Status::INVALID_OPTION_VALUE)
 }
 
-fn expiry_us_of_text(text: &str) -> Option<u64> {
+/// An age such as `7 days` in microseconds; 0 is the default.
+pub(crate) fn expiry_us_of_text(text: &str) -> Option<u64> {
     match text {
         "unlimited" | "Unlimited" | "none" | "None" | "never_expire" => Some(UNLIMITED),
         "default" | "Default" | "server_default" | "Server_default" => Some(0),
@@ -195,7 +196,8 @@ fn expiry_us_of_text(text: &str) -> Option<u64> {
     }
 }
 
-fn topic_bytes_of_text(text: &str) -> Option<u64> {
+/// A size such as `10 GiB` in bytes; 0 is the default.
+pub(crate) fn topic_bytes_of_text(text: &str) -> Option<u64> {
     match text {
         "unlimited" => Some(UNLIMITED),
         "0" | "server_default" => Some(0),
@@ -204,7 +206,7 @@ fn topic_bytes_of_text(text: &str) -> Option<u64> {
 }
 
 /// A duration such as `1h 30m`, `1.5 days` or `500ms`, in microseconds; less than one is lost.
-fn duration_us_of_text(text: &str) -> Option<u64> {
+pub(crate) fn duration_us_of_text(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     let mut total_ns: u128 = 0;
     if rest.is_empty() {
@@ -402,9 +404,12 @@ const SCOPE_USER: u8 = 3;
 ///
 /// # Errors
 /// `INVALID_COMMAND` for another scope.
-pub(super) fn describe(scope: u8) -> Result<DescribeOptionsResponse, Status> {
+pub(super) fn describe(
+    scope: u8,
+    defaults: TopicDefaults,
+) -> Result<DescribeOptionsResponse, Status> {
     let entries = match scope {
-        SCOPE_TOPIC => values(&TopicOptions::default())
+        SCOPE_TOPIC => values(&defaults.into())
             .into_iter()
             .map(|(key, _, value)| OptionDescriptor {
                 key: wire_name(key),

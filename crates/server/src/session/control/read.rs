@@ -23,7 +23,9 @@ use wire::iggy::published::responses::users::GetUsersResponse;
 
 use super::names::identifier;
 use super::{options, reply};
-use crate::catalog::{Access, Catalog, GroupCoordinator, Identifier, StatsSource, allow};
+use crate::catalog::{
+    Access, Catalog, GroupCoordinator, Identifier, StatsSource, TopicDefaults, allow,
+};
 
 /// What an answer is made from, and for whom.
 #[derive(Clone, Copy)]
@@ -34,6 +36,8 @@ pub(crate) struct View<'a> {
     pub(crate) groups: &'a GroupCoordinator,
     /// What the partitions hold; see [`needs_stats`].
     pub(crate) stats: &'a dyn StatsSource,
+    /// What a topic gets that chooses nothing.
+    pub(crate) topic_defaults: TopicDefaults,
     /// Who asks.
     pub(crate) user_id: u32,
     /// Through which connection.
@@ -65,9 +69,8 @@ pub(crate) fn read(command: &Command<'_>, view: View<'_>) -> Option<Result<Bytes
         Command::GetUser(request) => view.user(request),
         Command::GetUsers => view.users(),
         Command::GetPersonalAccessTokens => view.tokens(),
-        Command::DescribeOptions(request) => {
-            options::describe(request.scope).map(|response| response.to_bytes())
-        }
+        Command::DescribeOptions(request) => options::describe(request.scope, view.topic_defaults)
+            .map(|response| response.to_bytes()),
         _ => return None,
     })
 }

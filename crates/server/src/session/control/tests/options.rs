@@ -8,7 +8,7 @@ use wire::iggy::published::{WireEncode, WireOptions};
 use super::super::options::{describe, encode, parse, refuse_all};
 use super::decoded;
 use crate::catalog::{
-    Compression, Durability, RequestedTopicOptions, Setting, TopicOptions, UNLIMITED,
+    Compression, Durability, RequestedTopicOptions, Setting, TopicDefaults, TopicOptions, UNLIMITED,
 };
 
 const TEXT: u8 = 2;
@@ -116,7 +116,7 @@ fn a_block_of_the_published_client_is_understood() {
         preallocate_segments: Some(true),
     };
     assert_eq!(parse(&block), Ok(expected));
-    let options = TopicOptions::create(&expected, 3).expect("valid");
+    let options = TopicOptions::create(&expected, 3, TopicDefaults::default()).expect("valid");
     // What was chosen is shown byte for byte as it was sent.
     assert_eq!(encode(&options).0.as_bytes(), bytes);
 }
@@ -276,7 +276,7 @@ fn any_text_is_refused_or_read_and_never_panics() {
 #[test]
 fn any_kind_and_bytes_are_refused_or_read_and_never_panic() {
     let mut random = fastrand::Rng::with_seed(13);
-    let described = describe(1).expect("topic");
+    let described = describe(1, TopicDefaults::default()).expect("topic");
     for _ in 0..20_000 {
         let key = &described.entries[random.usize(0..described.entries.len())].key;
         let value: Vec<u8> = (0..random.usize(1..10)).map(|_| random.u8(..)).collect();
@@ -324,7 +324,11 @@ fn a_topics_options_are_shown_by_provenance_in_the_order_of_their_keys() {
 
 #[test]
 fn every_option_is_described_with_its_default() {
-    let topic: DescribeOptionsResponse = decoded(&describe(1).expect("topic").to_bytes());
+    let topic: DescribeOptionsResponse = decoded(
+        &describe(1, TopicDefaults::default())
+            .expect("topic")
+            .to_bytes(),
+    );
     assert_eq!(topic.entries.len(), 9);
     for entry in &topic.entries {
         assert!(!entry.description.is_empty(), "{}", entry.key);
@@ -332,8 +336,15 @@ fn every_option_is_described_with_its_default() {
         assert!(parsed.is_ok(), "{}: {parsed:?}", entry.key);
     }
     for scope in [2, 3] {
-        let none: DescribeOptionsResponse = decoded(&describe(scope).expect("scope").to_bytes());
+        let none: DescribeOptionsResponse = decoded(
+            &describe(scope, TopicDefaults::default())
+                .expect("scope")
+                .to_bytes(),
+        );
         assert!(none.entries.is_empty());
     }
-    assert_eq!(describe(4).err(), Some(Status::INVALID_COMMAND));
+    assert_eq!(
+        describe(4, TopicDefaults::default()).err(),
+        Some(Status::INVALID_COMMAND)
+    );
 }

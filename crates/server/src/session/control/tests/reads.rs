@@ -64,6 +64,7 @@ fn view<'a>(world: &'a World, stats: &'a Stats, user_id: u32) -> View<'a> {
         catalog,
         groups,
         stats,
+        topic_defaults: crate::catalog::TopicDefaults::default(),
         user_id,
         client_id: CLIENT,
     }
