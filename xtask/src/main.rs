@@ -6,6 +6,7 @@
 
 mod autobahn;
 mod instructions;
+mod proof;
 mod test;
 mod tidy;
 
@@ -18,7 +19,10 @@ usage: cargo xtask COMMAND
   test          install what the tests need, check style, run every test
   tidy          only the checks of layers, lengths, words and documents
   autobahn      the WebSocket conformance suite, both roles
-  instructions  count what the WebSocket core costs and compare with the record";
+  instructions  count what the WebSocket core costs and compare with the record
+  crash         kill -9 at random points, both transports: --points 200
+  power-cut     cut the power of a real file system, both transports: --cuts 30
+  bit-flips     flip single bits of a data directory: --positions 10000";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +35,9 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "instructions" => instructions::run(),
         "autobahn" => autobahn::run(rest),
+        "crash" => proof::crash(rest),
+        "power-cut" => proof::power_cut(rest),
+        "bit-flips" => proof::bit_flips(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

@@ -19,6 +19,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let python = python_with_client()?;
     install_runner()?;
     install_browser()?;
+    crate::proof::install_file_systems();
     execute(cargo().args(["fmt", "--all", "--check"]))?;
     let lint = [
         "clippy",

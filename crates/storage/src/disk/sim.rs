@@ -222,6 +222,13 @@ impl SimDisk {
         self.inner.world.borrow_mut().faults.push(fault);
     }
 
+    /// Failures that are planned and have not come yet.
+    #[must_use]
+    pub fn planned_count(&self) -> usize {
+        let world = self.inner.world.borrow();
+        world.faults.iter().map(|fault| fault.count).sum()
+    }
+
     /// Forgets all planned failures.
     pub fn heal(&self) {
         self.inner.world.borrow_mut().faults.clear();

@@ -1,119 +1,16 @@
-//! What was acknowledged survives the sudden end of the process, and damage is found.
+//! Damage to what a process left behind is found, told and never served.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use iggy::prelude::*;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use crate::client::*;
-use crate::harness::{Driver, Server, Setup, Transport, files_below, matrix, random, run};
+use crate::harness::{Driver, Setup, Transport, files_below, matrix, run};
 
 matrix!(
-    killed_at_twenty_random_points,
     last_record_cut_off_is_reported,
     last_record_with_a_flipped_bit_is_reported,
 );
-
-/// Acknowledged payloads with the partition and offset that the acknowledgement named.
-type Acknowledged = Arc<Mutex<HashMap<String, (u32, u64)>>>;
-
-const ROUNDS: usize = 20;
-const PRODUCERS: usize = 3;
-const PARTITIONS: u32 = 2;
-
-async fn killed_at_twenty_random_points(setup: Setup) {
-    let mut random = random();
-    let acknowledged = Acknowledged::default();
-    let server = setup.start();
-    create_topic(&connect(&server, setup.transport).await, PARTITIONS).await;
-    drop(server.stop());
-
-    for round in 0..ROUNDS {
-        let server = setup.start();
-        let count = random.usize(1..60);
-        produce_until(
-            &server,
-            setup.transport,
-            &acknowledged,
-            round,
-            count,
-            &mut random,
-        )
-        .await;
-        server.kill();
-
-        let server = setup.start();
-        let client = connect(&server, setup.transport).await;
-        check(&client, &acknowledged).await;
-        drop(server.kill());
-    }
-}
-
-/// Returns as soon as `count` more batches are acknowledged, with more of them on their way.
-async fn produce_until(
-    server: &Server,
-    transport: Transport,
-    acknowledged: &Acknowledged,
-    round: usize,
-    count: usize,
-    random: &mut fastrand::Rng,
-) {
-    let remaining = Arc::new(AtomicUsize::new(count));
-    let reached = Arc::new(Notify::new());
-    let mut producers: Vec<JoinHandle<()>> = Vec::new();
-    for producer in 0..PRODUCERS {
-        let client = connect(server, transport).await;
-        let batch_length = random.usize(1..20);
-        let (acknowledged, remaining) = (acknowledged.clone(), remaining.clone());
-        let reached = reached.clone();
-        producers.push(tokio::spawn(async move {
-            for number in 0.. {
-                let partition = (producer + number) as u32 % PARTITIONS;
-                let payloads: Vec<String> = (0..batch_length)
-                    .map(|index| format!("{round}-{producer}-{number}-{index}"))
-                    .collect();
-                let sent = send(&client, partition, payloads.iter().cloned()).await;
-                let Ok(base_offset) = sent else { return };
-                let mut acknowledged = acknowledged.lock().expect("no holder panics");
-                for (payload, offset) in payloads.into_iter().zip(base_offset..) {
-                    acknowledged.insert(payload, (partition, offset));
-                }
-                if remaining.fetch_sub(1, Ordering::Relaxed) == 1 {
-                    reached.notify_one();
-                }
-            }
-        }));
-    }
-    reached.notified().await;
-    // Nobody is told to stop before the process is killed, so requests are in flight then; but
-    // the clients must not reconnect and go on afterwards.
-    for producer in producers {
-        producer.abort();
-    }
-}
-
-/// `read_all` checks that offsets are dense and that nothing is there twice.
-async fn check(client: &IggyClient, acknowledged: &Acknowledged) {
-    let mut found = HashMap::new();
-    for partition in 0..PARTITIONS {
-        for (text, offset) in read_all(client, partition).await.into_iter().zip(0_u64..) {
-            let before = found.insert(text, (partition, offset));
-            assert!(before.is_none(), "nothing is in two partitions");
-        }
-    }
-    let acknowledged = acknowledged.lock().expect("no holder panics");
-    for (payload, place) in acknowledged.iter() {
-        assert_eq!(
-            found.get(payload),
-            Some(place),
-            "{payload} was acknowledged"
-        );
-    }
-}
 
 async fn last_record_cut_off_is_reported(setup: Setup) {
     damaged_tail(setup, |bytes, end| bytes.truncate(end - 7)).await;

@@ -147,7 +147,19 @@ impl Server {
     }
 
     /// Starts `command`, which must end up running the server that `options` describe.
-    pub(crate) fn start_with(options: &Options, mut command: Command) -> Server {
+    pub(crate) fn start_with(options: &Options, command: Command) -> Server {
+        Server::try_start_with(options, command).unwrap_or_else(|ended| {
+            let (status, log) = (ended.status, ended.log);
+            panic!("no ready line, ended with {status}; it said:\n{log}")
+        })
+    }
+
+    /// Starts a server that may refuse to.
+    pub(crate) fn try_start(options: &Options) -> Result<Server, Ended> {
+        Server::try_start_with(options, options.command())
+    }
+
+    fn try_start_with(options: &Options, mut command: Command) -> Result<Server, Ended> {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -156,14 +168,17 @@ impl Server {
         let log = Log::follow(child.stderr.take().expect("piped"));
         let output = Lines::follow(child.stdout.take().expect("piped"));
         let Ok(ready_line) = output.receiver.recv_timeout(PATIENCE) else {
+            // It may have ended by itself, and then this changes nothing.
             let _ = child.kill();
-            let status = child.wait();
-            panic!(
-                "no ready line, ended with {status:?}; it said:\n{}",
-                log.text()
-            );
+            let status = child.wait().expect("the process is ours");
+            log.wait_for_end();
+            return Err(Ended {
+                status,
+                log: log.text(),
+                output: String::new(),
+            });
         };
-        Server {
+        Ok(Server {
             tcp: field(&ready_line, "tcp").parse().expect("an address"),
             websocket: field(&ready_line, "websocket").parse().expect("an address"),
             ready_line,
@@ -171,7 +186,7 @@ impl Server {
             child,
             output,
             log,
-        }
+        })
     }
 
     pub(crate) fn address(&self, transport: Transport) -> SocketAddr {
