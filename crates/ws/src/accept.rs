@@ -72,6 +72,10 @@ async fn shake_hands(stream: Stream, config: &Config) -> Result<Incoming, Error>
     let deadline = Instant::now() + config.handshake_time();
     stream.set_no_delay()?;
     let mut receiver = ChunkReceiver::new(stream);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &config.tls_server {
+        receiver = crate::tls::accept_until(receiver, tls, deadline).await?;
+    }
     let mut received = BytesMut::new();
     // The receive lives in the receiver: nothing in flight is dropped with this future.
     let head = read_head(&mut receiver, config, &mut received);
@@ -150,7 +154,7 @@ async fn open(
         Ok(accepted) => accepted,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let mut writer = Writer::new(receiver.stream().shared_fd());
+    let mut writer = Writer::new(receiver.stream());
     write(&mut writer, accepted.response.clone().into(), time).await?;
     Ok(Ok((writer, accepted)))
 }
@@ -170,7 +174,7 @@ pub(crate) async fn write(
 
 /// Answers with `refusal` and closes the stream in the background.
 async fn refuse(receiver: ChunkReceiver, refusal: Refusal, time: Duration) -> Error {
-    let mut writer = Writer::new(receiver.stream().shared_fd());
+    let mut writer = Writer::new(receiver.stream());
     let time = time.max(limits::REFUSAL_TIME_MAX);
     if let Err(error) = write(&mut writer, refusal.encode().into(), time).await {
         return error;
@@ -180,12 +184,19 @@ async fn refuse(receiver: ChunkReceiver, refusal: Refusal, time: Duration) -> Er
 }
 
 /// Closes the sending direction, then discards what still arrives, so that the answer is not
-/// destroyed by a reset; both within limits.
+/// destroyed by a reset; both within limits and in the background.
 pub fn close_slowly(mut receiver: ChunkReceiver) {
-    if receiver.stream().shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let discard = async move {
+    let close = async move {
+        if receiver.stream().close_session() {
+            let mut writer = Writer::new(receiver.stream());
+            writer.start_pending();
+            if poll_fn(|context| writer.poll(context)).await.is_err() {
+                return;
+            }
+        }
+        if receiver.stream().shutdown(Shutdown::Write).is_err() {
+            return;
+        }
         let mut discarded_bytes = 0;
         while let Ok(Received::Chunk(chunk)) = receiver.recv().await {
             discarded_bytes += chunk.len() as u64;
@@ -196,7 +207,7 @@ pub fn close_slowly(mut receiver: ChunkReceiver) {
     };
     compio_runtime::spawn(async move {
         // The deadline drops the receiver and with it the socket: that is the end it is for.
-        let _ = timeout(limits::REFUSAL_TIME_MAX, discard).await;
+        let _ = timeout(limits::REFUSAL_TIME_MAX, close).await;
     })
     .detach();
 }

@@ -33,6 +33,12 @@ pub struct Config {
     /// so that a connection that waits owns no compressor.
     #[cfg(feature = "deflate")]
     pub deflate: Option<ws_proto::deflate::Options>,
+    /// How a server speaks TLS; `None`: it does not.
+    #[cfg(feature = "tls")]
+    pub tls_server: Option<Arc<rustls::ServerConfig>>,
+    /// How a client speaks TLS to `wss://`; `None`: it trusts what the machine trusts.
+    #[cfg(feature = "tls")]
+    pub tls_client: Option<Arc<rustls::ClientConfig>>,
 }
 
 #[cfg_attr(
@@ -50,6 +56,10 @@ impl Default for Config {
             admission: None,
             #[cfg(feature = "deflate")]
             deflate: Some(crate::deflate::options()),
+            #[cfg(feature = "tls")]
+            tls_server: None,
+            #[cfg(feature = "tls")]
+            tls_client: None,
         }
     }
 }
@@ -161,6 +171,21 @@ impl Config {
     #[cfg(feature = "deflate")]
     pub fn without_deflate(mut self) -> Self {
         self.deflate = None;
+        self
+    }
+
+    /// Lets a server speak TLS, and nothing else; see [`tls`](crate::tls) for configurations from
+    /// files.
+    #[cfg(feature = "tls")]
+    pub fn tls_server(mut self, tls: Arc<rustls::ServerConfig>) -> Self {
+        self.tls_server = Some(tls);
+        self
+    }
+
+    /// Chooses which servers a client trusts at `wss://`, and what it shows them of itself.
+    #[cfg(feature = "tls")]
+    pub fn tls_client(mut self, tls: Arc<rustls::ClientConfig>) -> Self {
+        self.tls_client = Some(tls);
         self
     }
 

@@ -18,6 +18,7 @@ use crate::websocket::WebSocket;
 use crate::writer::Writer;
 
 /// Opens a WebSocket to `url`, such as `ws://127.0.0.1:8092/path?query`, with the default options.
+/// `wss://` is TLS, where the feature `tls` is enabled.
 ///
 /// # Errors
 /// As [`connect_with`].
@@ -35,7 +36,14 @@ pub async fn connect_with(url: &str, config: &Config) -> Result<WebSocket, Error
     let deadline = Instant::now() + config.handshake_time();
     let connected = timeout_at(deadline, TcpStream::connect((url.host_name, url.port))).await;
     let stream = connected.map_err(|_| Handshake::TimedOut)??;
-    open(stream.into(), url.host, url.target, config, deadline).await
+    let receiver = ChunkReceiver::new(stream);
+    receiver.stream().set_no_delay()?;
+    #[cfg(feature = "tls")]
+    let receiver = match url.is_secure {
+        true => encrypt(receiver, url.host_name, config, deadline).await?,
+        false => receiver,
+    };
+    open(receiver, url.host, url.target, config, deadline).await
 }
 
 /// Opens a WebSocket as the client of a stream that is connected already. `host` and `target`
@@ -50,11 +58,52 @@ pub async fn client_with(
     config: &Config,
 ) -> Result<WebSocket, Error> {
     let deadline = Instant::now() + config.handshake_time();
-    open(stream.into(), host, target, config, deadline).await
+    let receiver = ChunkReceiver::new(stream);
+    receiver.stream().set_no_delay()?;
+    open(receiver, host, target, config, deadline).await
+}
+
+/// [`client_with`] over TLS: the server must prove that it is `host`, whose port is left out of
+/// that.
+///
+/// # Errors
+/// As [`connect_with`].
+#[cfg(feature = "tls")]
+pub async fn client_tls_with(
+    stream: impl Into<Stream>,
+    host: &str,
+    target: &str,
+    config: &Config,
+) -> Result<WebSocket, Error> {
+    let deadline = Instant::now() + config.handshake_time();
+    let (name, _) = split_host(host, true)?;
+    let receiver = ChunkReceiver::new(stream);
+    receiver.stream().set_no_delay()?;
+    let receiver = encrypt(receiver, name, config, deadline).await?;
+    open(receiver, host, target, config, deadline).await
+}
+
+#[cfg(feature = "tls")]
+async fn encrypt(
+    receiver: ChunkReceiver,
+    name: &str,
+    config: &Config,
+    deadline: Instant,
+) -> Result<ChunkReceiver, Error> {
+    let tls = match &config.tls_client {
+        Some(tls) => tls.clone(),
+        None => crate::tls::client_config_with_platform_roots()?,
+    };
+    let alpn = match tls.alpn_protocols.as_slice() {
+        // A server for several protocols is told which one this is.
+        [] => vec![crate::tls::ALPN_HTTP.to_vec()],
+        chosen => chosen.to_vec(),
+    };
+    crate::tls::connect_until(receiver, &tls, name, alpn, deadline).await
 }
 
 async fn open(
-    stream: Stream,
+    mut receiver: ChunkReceiver,
     host: &str,
     target: &str,
     config: &Config,
@@ -72,9 +121,7 @@ async fn open(
     masking::fill_random(&mut nonce);
     let mut handshake = ClientHandshake::new(options, nonce).map_err(Handshake::from)?;
 
-    stream.set_no_delay()?;
-    let mut receiver = ChunkReceiver::new(stream);
-    let mut writer = Writer::new(receiver.stream().shared_fd());
+    let mut writer = Writer::new(receiver.stream());
     let time = deadline.saturating_duration_since(Instant::now());
     write(&mut writer, handshake.request().into(), time).await?;
 
@@ -119,9 +166,10 @@ async fn read_answer(
     }
 }
 
-/// The parts of a `ws://` URL (RFC 6455 §3).
+/// The parts of a `ws://` or `wss://` URL (RFC 6455 §3).
 #[derive(Debug, PartialEq, Eq)]
 struct Url<'a> {
+    is_secure: bool,
     /// As it stands in the URL, with its port if it has one: the value of `Host`.
     host: &'a str,
     /// To be looked up; without the brackets of an IPv6 address.
@@ -133,13 +181,16 @@ struct Url<'a> {
 impl<'a> Url<'a> {
     fn parse(url: &'a str) -> Result<Self, Handshake> {
         let invalid = Handshake::InvalidUrl;
-        let scheme = url
-            .get(..5)
-            .ok_or(invalid("it does not begin with ws://"))?;
-        if !scheme.eq_ignore_ascii_case("ws://") {
-            return Err(invalid("it does not begin with ws://"));
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or(invalid("it does not begin with ws:// or wss://"))?;
+        let is_secure = scheme.eq_ignore_ascii_case("wss");
+        if !is_secure && !scheme.eq_ignore_ascii_case("ws") {
+            return Err(invalid("it does not begin with ws:// or wss://"));
         }
-        let rest = &url[5..];
+        if is_secure && !cfg!(feature = "tls") {
+            return Err(invalid("wss:// needs the feature tls of this library"));
+        }
         // RFC 6455 §3: a fragment has no meaning and must not be there.
         if rest.contains('#') {
             return Err(invalid("it has a fragment"));
@@ -152,39 +203,46 @@ impl<'a> Url<'a> {
             _ => return Err(invalid("its query has no path before it")),
         };
         if host.contains('@') {
-            return Err(invalid(
-                "it has a user name, which would be sent in the clear",
-            ));
+            return Err(invalid("it has a user name, which has no meaning here"));
         }
-        let (host_name, port) = match host.strip_prefix('[') {
-            Some(rest) => {
-                let (name, after) = rest
-                    .split_once(']')
-                    .ok_or(invalid("its bracket is not closed"))?;
-                (
-                    name,
-                    after.strip_prefix(':').or(after.is_empty().then_some("80")),
-                )
-            }
-            None => match host.split_once(':') {
-                Some((name, port)) => (name, Some(port)),
-                None => (host, Some("80")),
-            },
-        };
-        let port = port.and_then(|port| port.parse().ok());
-        let port = port
-            .filter(|&port| port > 0)
-            .ok_or(invalid("its port is no number"))?;
-        if host_name.is_empty() {
-            return Err(invalid("it has no host"));
-        }
+        let (host_name, port) = split_host(host, is_secure)?;
         Ok(Url {
+            is_secure,
             host,
             host_name,
             port,
             target,
         })
     }
+}
+
+/// Name or address, and port, of what a `Host` header says.
+fn split_host(host: &str, is_secure: bool) -> Result<(&str, u16), Handshake> {
+    let invalid = Handshake::InvalidUrl;
+    let default_port = if is_secure { "443" } else { "80" };
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (name, after) = rest
+                .split_once(']')
+                .ok_or(invalid("its bracket is not closed"))?;
+            let port = after
+                .strip_prefix(':')
+                .or(after.is_empty().then_some(default_port));
+            (name, port)
+        }
+        None => match host.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (host, Some(default_port)),
+        },
+    };
+    let port = port.and_then(|port| port.parse().ok());
+    let port = port
+        .filter(|&port| port > 0)
+        .ok_or(invalid("its port is no number"))?;
+    if name.is_empty() {
+        return Err(invalid("it has no host"));
+    }
+    Ok((name, port))
 }
 
 #[cfg(test)]
@@ -197,6 +255,7 @@ mod tests {
         assert_eq!(
             parsed,
             Url {
+                is_secure: parsed.is_secure,
                 host,
                 host_name,
                 port,

@@ -5,13 +5,20 @@ use std::io;
 use ws_proto::handshake::{HandshakeError, Refusal, Response};
 use ws_proto::{CloseFrame, ProtocolError, SendError};
 
+#[cfg(feature = "tls")]
+use crate::tls::TlsError;
+
 /// Why an operation on a WebSocket failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The socket failed.
     #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// Encryption failed, or the encrypted stream was cut off.
+    #[cfg(feature = "tls")]
+    #[error("TLS failed: {0}")]
+    Tls(#[from] TlsError),
     /// The peer broke the protocol, or one of its limits or deadlines. It was told so by the
     /// close code of `CloseCode::from(error)`, where it still could hear it.
     #[error("{0}")]
@@ -25,6 +32,16 @@ pub enum Error {
     /// This message cannot be sent; nothing was queued and the connection goes on.
     #[error("the message cannot be sent: {0}")]
     Unsendable(SendError),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(error) = TlsError::of(&error) {
+            return Error::Tls(error.clone());
+        }
+        Error::Io(error)
+    }
 }
 
 /// Why an opening handshake failed.
@@ -46,8 +63,8 @@ pub enum Handshake {
     /// The peer closed the connection before it was done.
     #[error("the peer closed the connection")]
     Ended,
-    /// The address is not a `ws://` URL with a host.
-    #[error("not a ws:// URL: {0}")]
+    /// The address is not a `ws://` or `wss://` URL with a host.
+    #[error("not a WebSocket URL: {0}")]
     InvalidUrl(&'static str),
 }
 
@@ -58,12 +75,18 @@ pub(crate) enum End {
         kind: io::ErrorKind,
         code: Option<i32>,
     },
+    #[cfg(feature = "tls")]
+    Tls(TlsError),
     Protocol(ProtocolError),
     Closed(Option<CloseFrame>),
 }
 
 impl From<&io::Error> for End {
     fn from(error: &io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(error) = TlsError::of(error) {
+            return End::Tls(error.clone());
+        }
         End::Io {
             kind: error.kind(),
             code: error.raw_os_error(),
@@ -78,6 +101,8 @@ impl From<&End> for Error {
                 code: Some(code), ..
             } => Error::Io(io::Error::from_raw_os_error(*code)),
             End::Io { kind, code: None } => Error::Io((*kind).into()),
+            #[cfg(feature = "tls")]
+            End::Tls(error) => Error::Tls(error.clone()),
             End::Protocol(error) => Error::Protocol(*error),
             End::Closed(frame) => Error::Closed(frame.clone()),
         }

@@ -68,13 +68,21 @@ mod message;
 mod pieces;
 mod receiver;
 mod runtime;
+mod sender;
 mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
+mod tls;
 mod websocket;
 mod writer;
 
 pub use accept::{Incoming, accept, accept_with, close_slowly};
 pub use chunk::Chunk;
 pub use config::{Admission, Config};
+#[cfg(feature = "tls")]
+pub use connect::client_tls_with;
 pub use connect::{client_with, connect, connect_with};
 pub use error::{Error, Handshake};
 pub use message::{Message, Payload, Text};
@@ -83,7 +91,10 @@ pub use receiver::{ChunkReceiver, ReceiveCounters, Received, receive_counters};
 pub use runtime::{
     DriverChoice, DriverKind, RuntimeError, RuntimeOptions, UnknownDriver, build_runtime,
 };
+pub use sender::ChunkSender;
 pub use stream::Stream;
+#[cfg(feature = "tls")]
+pub use tls::TlsError;
 pub use websocket::{Receiver, Sender, WebSocket};
 #[cfg(feature = "deflate")]
 pub use ws_proto::deflate::Options as DeflateOptions;

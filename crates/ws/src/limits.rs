@@ -71,6 +71,11 @@ pub const WRITE_BUFFER_BYTES_KEPT_MAX: usize = 64 << 10;
 /// Time for writing an HTTP refusal, and again for the client to read it and close.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Sealed bytes of one write, roughly: four records. What a connection sends is sealed when it is
+/// written, so a large message is never in memory twice; more at once would save few calls.
+#[cfg(feature = "tls")]
+pub const TLS_SEALED_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes of each buffer of a bridge with fixed buffers: the usual size of a buffered stream.
 #[cfg(feature = "bridge")]
 pub const BRIDGE_FIXED_BYTES: usize = 8 << 10;

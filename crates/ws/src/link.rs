@@ -275,7 +275,12 @@ impl Link {
         {
             self.receiver.arm_into(lent.bytes, lent.limit);
         }
-        match ready!(self.receiver.poll_recv(context)) {
+        let received = self.receiver.poll_recv(context);
+        if self.writer.has_pending() {
+            // What encrypts may have an answer of its own.
+            self.wake_driver();
+        }
+        match ready!(received) {
             Ok(Received::Chunk(chunk)) if self.core.is_receive_over() => {
                 self.discarded_bytes += chunk.len() as u64;
             }
@@ -326,6 +331,7 @@ impl Link {
                 }
             }
             match self.core.poll_transmit() {
+                None if self.write_end.is_none() && self.writer.start_pending() => {}
                 None => return,
                 Some(_) if self.write_end.is_some() => {}
                 Some(transmit) => self.writer.start(transmit),
@@ -352,6 +358,12 @@ impl Link {
             return Poll::Pending;
         }
         if self.core.is_finished() && !self.shut_down {
+            if self.stream().close_session() {
+                self.poll_writes(context);
+                if !self.is_flushed() {
+                    return Poll::Pending;
+                }
+            }
             self.shut_down = true;
             // An error says that the connection is gone already.
             let _ = self.stream().shutdown(Shutdown::Write);
@@ -400,7 +412,8 @@ impl Link {
     }
 
     fn is_flushed(&self) -> bool {
-        self.write_end.is_some() || !(self.writer.is_busy() || self.core.has_transmit())
+        let is_idle = !(self.writer.is_busy() || self.writer.has_pending());
+        self.write_end.is_some() || is_idle && !self.core.has_transmit()
     }
 
     fn wake_reader(&mut self) {

@@ -28,6 +28,7 @@ use socket2::Socket;
 use crate::chunk::{self, Chunk};
 use crate::limits;
 use crate::stream::{DirectReceive, PooledReceive, Stream};
+use crate::tls::Filter;
 
 /// Receives from one stream, in chunks or into a caller's buffer.
 pub struct ChunkReceiver {
@@ -83,7 +84,10 @@ impl ChunkReceiver {
 
     /// Whether a receive is on its way; then [`Self::arm_into`] must wait for its result.
     pub fn is_armed(&self) -> bool {
-        !matches!(self.armed, Armed::Nothing)
+        match self.stream.filter() {
+            None => !matches!(self.armed, Armed::Nothing),
+            Some(filter) => filter.is_lent(),
+        }
     }
 
     /// Lets the kernel write the next bytes, at most `bytes_max`, behind the end of `buffer` into
@@ -98,6 +102,9 @@ impl ChunkReceiver {
             bytes_max > 0 && buffer.capacity() > before_bytes,
             "no room to receive into"
         );
+        if let Some(filter) = self.stream.filter() {
+            return filter.lend(buffer, bytes_max);
+        }
         let receive = self.stream.receive_into(buffer, bytes_max);
         self.armed = Armed::Direct {
             receive,
@@ -117,6 +124,42 @@ impl ChunkReceiver {
 
     /// [`Self::recv`] for hand-written futures.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
+        match self.stream.filter().cloned() {
+            None => self.poll_recv_plain(context),
+            Some(filter) => self.poll_recv_opened(context, &filter),
+        }
+    }
+
+    fn poll_recv_opened(
+        &mut self,
+        context: &mut Context<'_>,
+        filter: &Filter,
+    ) -> Poll<io::Result<Received>> {
+        loop {
+            if let Some(received) = filter.take() {
+                return Poll::Ready(received);
+            }
+            match ready!(self.poll_recv_plain(context))? {
+                Received::Chunk(mut chunk) => filter.open(&mut chunk),
+                Received::Buffer { .. } => unreachable!("the session has the buffer"),
+                Received::End => filter.end(),
+            }
+        }
+    }
+
+    /// From now on what is received is opened by `filter`.
+    #[cfg(feature = "tls")]
+    pub(crate) fn encrypt(&mut self, filter: Filter) {
+        self.stream.set_filter(filter);
+    }
+
+    /// [`Self::recv`] of what the socket carries, opened or not.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn recv_plain(&mut self) -> io::Result<Received> {
+        poll_fn(|context| self.poll_recv_plain(context)).await
+    }
+
+    fn poll_recv_plain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
         loop {
             match &mut self.armed {
                 Armed::Nothing if self.ended => return Poll::Ready(Ok(Received::End)),

@@ -1,8 +1,7 @@
 //! [`Stream`]: the connected socket under a WebSocket, and the seam for other transports.
 //!
-//! TCP and Unix sockets differ only in how they are opened. What encrypts would be a further
-//! kind here: it has to offer the same three things (the shared descriptor, a receive into a
-//! caller's buffer, both directions' shutdown).
+//! TCP and Unix sockets differ only in how they are opened. Where a stream is encrypted, it holds
+//! the session that its receiver and its writers share.
 
 use std::future::Future;
 use std::io;
@@ -16,10 +15,13 @@ use compio_io::{AsyncRead, AsyncReadManaged};
 use compio_net::{TcpStream, UnixStream};
 use futures_util::stream::unfold;
 
+use crate::tls::Filter;
+
 /// A connected byte stream. Clones share the same socket.
 #[derive(Debug, Clone)]
 pub struct Stream {
     kind: Kind,
+    filter: Option<Filter>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,6 +41,21 @@ pub(crate) type PooledReceive =
     Pin<Box<dyn futures_util::Stream<Item = io::Result<Option<BufferRef>>>>>;
 
 impl Stream {
+    /// What encrypts it.
+    pub(crate) fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_filter(&mut self, filter: Filter) {
+        self.filter = Some(filter);
+    }
+
+    /// Lets what encrypts say goodbye; false if there is nothing to say.
+    pub(crate) fn close_session(&self) -> bool {
+        self.filter.as_ref().is_some_and(Filter::close)
+    }
+
     /// The descriptor; it stays open until its last holder is gone.
     pub(crate) fn shared_fd(&self) -> SharedFd<socket2::Socket> {
         match &self.kind {
@@ -110,6 +127,7 @@ impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
         Stream {
             kind: Kind::Tcp(stream),
+            filter: None,
         }
     }
 }
@@ -118,6 +136,7 @@ impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Stream {
             kind: Kind::Unix(stream),
+            filter: None,
         }
     }
 }

@@ -16,6 +16,8 @@ use compio_runtime::Submit;
 use socket2::Socket;
 use ws_proto::Transmit;
 
+use crate::stream::Stream;
+use crate::tls::Filter;
 use crate::{large, limits};
 
 /// `MSG_WAITALL`: io_uring goes on after a short write by itself, which saves a completion and
@@ -26,6 +28,8 @@ type Fd = SharedFd<Socket>;
 
 pub(crate) struct Writer {
     fd: Fd,
+    /// What seals the bytes on their way.
+    filter: Option<Filter>,
     flight: Flight,
 }
 
@@ -36,12 +40,23 @@ enum Flight {
         submit: Submit<SendVectored<Vec<Bytes>, Fd>>,
         rest: VecDeque<Bytes>,
     },
+    /// Nothing could be sealed.
+    Failed(io::Error),
 }
 
 impl Writer {
-    pub(crate) fn new(fd: Fd) -> Self {
+    pub(crate) fn new(stream: &Stream) -> Self {
         Writer {
-            fd,
+            filter: stream.filter().cloned(),
+            ..Writer::plain(stream)
+        }
+    }
+
+    /// A writer of what the socket carries, sealed or not.
+    pub(crate) fn plain(stream: &Stream) -> Self {
+        Writer {
+            fd: stream.shared_fd(),
+            filter: None,
             flight: Flight::Nothing,
         }
     }
@@ -57,6 +72,11 @@ impl Writer {
     /// If a write is in flight.
     pub(crate) fn start(&mut self, transmit: Transmit) {
         assert!(!self.is_busy(), "a write is in flight");
+        if let Some(filter) = &self.filter {
+            filter.queue(transmit);
+            self.flight = self.sealed(filter);
+            return;
+        }
         self.flight = match transmit {
             Transmit::Contiguous(bytes) => self.one(bytes),
             Transmit::Vectored(parts) if parts.len() <= limits::WRITE_PARTS_MAX => {
@@ -64,6 +84,23 @@ impl Writer {
             }
             Transmit::Vectored(parts) => self.next_parts(parts.into()),
         };
+    }
+
+    /// Whether there is something to write that nobody started: what encrypts speaks by itself.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.filter.as_ref().is_some_and(Filter::has_pending)
+    }
+
+    /// Starts to write what is pending; false if nothing is.
+    ///
+    /// # Panics
+    /// If a write is in flight.
+    pub(crate) fn start_pending(&mut self) -> bool {
+        assert!(!self.is_busy(), "a write is in flight");
+        if let Some(filter) = &self.filter {
+            self.flight = self.sealed(filter);
+        }
+        self.is_busy()
     }
 
     /// Ready when everything of the last [`Self::start`] is written; then the buffer comes back
@@ -81,6 +118,9 @@ impl Writer {
                     let mut bytes = operation.into_inner();
                     let written_bytes = written(result)?;
                     if written_bytes == bytes.len() {
+                        if self.start_pending() {
+                            continue;
+                        }
                         return Poll::Ready(Ok(Some(bytes)));
                     }
                     bytes.advance(written_bytes);
@@ -98,7 +138,22 @@ impl Writer {
                         (false, _) => self.parts(parts, rest),
                     };
                 }
+                Flight::Failed(_) => {
+                    let flight = std::mem::replace(&mut self.flight, Flight::Nothing);
+                    let Flight::Failed(error) = flight else {
+                        unreachable!("matched above");
+                    };
+                    return Poll::Ready(Err(error));
+                }
             }
+        }
+    }
+
+    fn sealed(&self, filter: &Filter) -> Flight {
+        match filter.seal() {
+            Ok(Some(sealed)) => self.one(sealed),
+            Ok(None) => Flight::Nothing,
+            Err(error) => Flight::Failed(error),
         }
     }
 

@@ -24,6 +24,8 @@ const RESTRICTED: &[(&str, &[&str])] = &[
     // Oracles and peers: our own code must not need what it is compared with.
     ("iggy", &[]),
     ("iggy_common", &[]),
+    // For `ws::tls` alone, behind a feature; whoever needs its types finds them there.
+    ("rustls", &["ws"]),
     // For `ws::bridge` alone, behind a feature.
     ("tungstenite", &["ws"]),
     ("tokio-tungstenite", &[]),

@@ -88,7 +88,7 @@ impl SyncStream {
     /// A stream over `stream` with buffers of this capacity.
     pub fn new(stream: impl Into<Stream>, capacity: Capacity) -> Self {
         let receiver = ChunkReceiver::new(stream);
-        let writer = Writer::new(receiver.stream().shared_fd());
+        let writer = Writer::new(receiver.stream());
         SyncStream {
             capacity,
             receiver,
