@@ -1,4 +1,5 @@
-//! The driver task: one per connection, from the opening handshake until the socket is closed.
+//! The driver: a task that a connection has while something is on its way without its user: a
+//! write that the socket did not take at once, and the end of the connection.
 //!
 //! It decides when something happens, never what: that is the protocol core's business.
 
@@ -7,27 +8,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use compio_runtime::time::Sleep;
 
+use crate::attendant::now_ms;
 use crate::link::Link;
 
-/// The parts of the shorter of the two silence limits in which silence is measured.
-const TICKS_PER_SILENCE: u64 = 4;
-
-pub(crate) struct Driver {
+struct Driver {
     link: Rc<RefCell<Link>>,
     alarm: Alarm,
 }
 
-impl Driver {
-    pub(crate) fn new(link: Rc<RefCell<Link>>) -> Self {
-        Driver {
-            link,
-            alarm: Alarm::default(),
-        }
-    }
+/// Starts to drive `link`, which has no driver.
+pub(crate) fn start(link: Rc<RefCell<Link>>) {
+    let driver = Driver {
+        link,
+        alarm: Alarm::default(),
+    };
+    compio_runtime::spawn(driver).detach();
 }
 
 impl Future for Driver {
@@ -39,46 +38,27 @@ impl Future for Driver {
         link.set_driver(context);
         loop {
             link.poll_writes(context);
-            if link.poll_ending(context).is_ready() {
+            if link.poll_ending(context).is_ready() || !link.needs_driver() {
+                link.drop_driver();
                 return Poll::Ready(());
             }
-            let now_ms = now_ms();
-            if link.core.is_open() && this.alarm.rings_after(now_ms) {
-                // What is written in between moves no deadline to before the next tick.
+            if link.core.is_open() {
+                // The attendant looks at the clock.
                 return Poll::Pending;
             }
+            let now_ms = now_ms();
             let Some(deadline_ms) = link.core.poll_timeout(now_ms) else {
                 return Poll::Pending;
             };
-            let mut wake_ms = deadline_ms;
-            let was_open = link.core.is_open();
-            if was_open {
-                // What the reader receives in between is noticed at the next tick.
-                wake_ms = wake_ms.min(now_ms + tick_ms(link));
-            }
             if deadline_ms <= now_ms {
-                if link.handle_deadline(now_ms) {
-                    if !was_open {
-                        link.finish();
-                        return Poll::Ready(());
-                    }
-                    continue;
-                }
-                wake_ms = now_ms + tick_ms(link);
+                link.handle_deadline(now_ms);
+                link.finish();
+                link.drop_driver();
+                return Poll::Ready(());
             }
-            ready!(this.alarm.poll(context, wake_ms, now_ms));
+            ready!(this.alarm.poll(context, deadline_ms, now_ms));
         }
     }
-}
-
-fn tick_ms(link: &Link) -> u64 {
-    let limits = &link.core.config().limits;
-    let silence_ms = limits
-        .keep_alive_ms
-        .into_iter()
-        .chain(limits.idle_timeout_ms)
-        .min();
-    (silence_ms.unwrap_or(u64::from(u32::MAX)) / TICKS_PER_SILENCE).max(1)
 }
 
 /// A timer that is only set anew when it must ring earlier.
@@ -89,11 +69,6 @@ struct Alarm {
 }
 
 impl Alarm {
-    /// Whether it is set and has not rung: then it wakes the driver by itself.
-    fn rings_after(&self, now_ms: u64) -> bool {
-        self.sleep.is_some() && now_ms < self.at_ms
-    }
-
     /// Ready at `at_ms` or before; then it is not set any more.
     fn poll(&mut self, context: &mut Context<'_>, at_ms: u64, now_ms: u64) -> Poll<()> {
         if self.sleep.is_none() || at_ms < self.at_ms {
@@ -107,13 +82,4 @@ impl Alarm {
         }
         Poll::Ready(())
     }
-}
-
-thread_local! {
-    static ORIGIN: Instant = Instant::now();
-}
-
-/// Milliseconds on this thread's clock.
-fn now_ms() -> u64 {
-    ORIGIN.with(|origin| origin.elapsed().as_millis() as u64)
 }

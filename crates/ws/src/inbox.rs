@@ -36,10 +36,8 @@ pub(crate) enum Taken {
 enum Current {
     #[default]
     Nothing,
-    /// No message has been taken out of it.
-    Sole(Chunk),
-    /// Messages that are slices of it have been handed out.
-    Shared(Rc<Chunk>),
+    /// Messages that are slices of it may have been handed out.
+    Chunk(Rc<Chunk>),
     /// A copy, because a message of the original is kept.
     Copied(BytesMut),
 }
@@ -59,7 +57,7 @@ impl Inbox {
             matches!(self.current, Current::Nothing),
             "one chunk is used up before the next"
         );
-        self.current = Current::Sole(chunk);
+        self.current = Current::Chunk(Rc::new(chunk));
         self.position = 0;
     }
 
@@ -78,20 +76,26 @@ impl Inbox {
         Some(self.taken(event))
     }
 
+    #[inline]
     fn parse(&mut self, core: &mut Connection) -> Option<Event> {
-        if let Current::Shared(chunk) = &mut self.current
-            && Rc::get_mut(chunk).is_none()
-        {
+        match &mut self.current {
+            Current::Nothing => None,
+            Current::Chunk(chunk) => match Rc::get_mut(chunk) {
+                Some(chunk) => core.handle_chunk(chunk, &mut self.position),
+                None => self.parse_copy(core),
+            },
+            Current::Copied(bytes) => core.handle_chunk(bytes, &mut self.position),
+        }
+    }
+
+    /// Goes on with a copy of the rest: a message of the chunk is kept, and parsing changes it.
+    #[cold]
+    fn parse_copy(&mut self, core: &mut Connection) -> Option<Event> {
+        if let Current::Chunk(chunk) = &self.current {
             self.current = Current::Copied(BytesMut::from(&chunk[self.position..]));
             self.position = 0;
         }
-        let bytes: &mut [u8] = match &mut self.current {
-            Current::Nothing => return None,
-            Current::Sole(chunk) => chunk,
-            Current::Shared(chunk) => Rc::get_mut(chunk).expect("checked above: it is alone"),
-            Current::Copied(bytes) => bytes,
-        };
-        core.handle_chunk(bytes, &mut self.position)
+        self.parse(core)
     }
 
     fn taken(&mut self, event: Event) -> Result<Taken, ProtocolError> {
@@ -131,25 +135,20 @@ impl Inbox {
         }
     }
 
-    /// Hands out part of the chunk: the chunk itself with the last one.
+    /// Hands out part of the chunk: the last holder with the last one.
+    #[inline]
     fn slice(&mut self, range: Range<usize>) -> Payload {
-        match std::mem::take(&mut self.current) {
+        match &self.current {
             Current::Nothing => unreachable!("the event came out of the chunk"),
-            Current::Sole(chunk) if self.position == chunk.len() => Payload::sole(chunk, range),
-            Current::Sole(chunk) => self.share(Rc::new(chunk), range),
-            Current::Shared(chunk) if self.position == chunk.len() => Payload::shared(chunk, range),
-            Current::Shared(chunk) => self.share(chunk, range),
-            Current::Copied(bytes) => {
-                let payload = BytesMut::from(&bytes[range]);
-                self.current = Current::Copied(bytes);
-                payload.into()
+            Current::Chunk(chunk) if self.position < chunk.len() => {
+                Payload::slice(chunk.clone(), range)
             }
+            Current::Chunk(_) => match std::mem::take(&mut self.current) {
+                Current::Chunk(chunk) => Payload::slice(chunk, range),
+                _ => unreachable!("matched above"),
+            },
+            Current::Copied(bytes) => BytesMut::from(&bytes[range]).into(),
         }
-    }
-
-    fn share(&mut self, chunk: Rc<Chunk>, range: Range<usize>) -> Payload {
-        self.current = Current::Shared(chunk.clone());
-        Payload::shared(chunk, range)
     }
 }
 

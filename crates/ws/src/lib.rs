@@ -1,7 +1,7 @@
 //! **This room** drives [`ws_proto`] on compio: WebSocket clients and servers on real sockets.
 //! **Owns** the runtime's set-up, receive chunks, writes in flight, timers, opening and closing.
 //! **Never** decides what a frame means (that is `ws_proto`) nor knows what messages are about.
-//! **Start reading at** `driver.rs`, the loop of a connection, and `link.rs`, its state.
+//! **Start reading at** `link.rs`, a connection, and `attendant.rs`, who looks after all of them.
 //! **Tests run with** `cargo nextest run -p ws`.
 //!
 //! # A server and a client
@@ -38,7 +38,7 @@
 //!  recv() ─▶ ChunkReceiver ─ chunk ─▶ ws_proto ─▶ inbox ─▶ Message (a slice of the chunk)
 //!              kernel                    │ answers
 //!  send() ─────────────── queue ◀────────┘
-//!  driver task ◀─ one write of all that is queued ─▶ kernel
+//!  recv(), flush(), the end of the turn ─ one write of all that is queued ─▶ kernel
 //! ```
 //!
 //! A message that is larger than memory comes piece by piece from `recv_part()` and leaves piece
@@ -50,6 +50,7 @@
 #![warn(missing_docs)]
 
 mod accept;
+mod attendant;
 #[cfg(feature = "bridge")]
 pub mod bridge;
 mod chunk;
@@ -66,6 +67,7 @@ mod link;
 mod masking;
 mod message;
 mod pieces;
+mod pooled;
 mod receiver;
 mod runtime;
 mod sender;

@@ -48,6 +48,13 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// beyond is allocated and freed.
 pub const HEAP_CHUNKS_KEPT_MAX: usize = 32;
 
+/// Chunks that may wait for a connection whose user does not receive, beside the next one.
+///
+/// One receive goes on for all of them, so a peer that sends to a user who is busy elsewhere
+/// takes chunks from the others. Few are enough to go on without a pause; with one more the
+/// receive is stopped until they are taken. The kernel may bring up to 32 before that happens.
+pub const CHUNKS_WAITING_MAX: usize = 4;
+
 /// Time that the pool's self-test may take before the pool counts as unusable.
 pub const POOL_SELF_TEST_TIME_MAX: Duration = Duration::from_millis(100);
 

@@ -1,22 +1,25 @@
-//! [`Link`]: one connection as its handles and its driver share it.
+//! [`Link`]: one connection as its handles, the attendant and its driver share it.
 //!
-//! Handles take messages out of the inbox and put messages into the core's queue; whoever waits
-//! in `recv` receives. The driver task writes, watches the clock and ends the connection, so all
-//! of that goes on whether or not a handle is polled.
+//! Handles take messages out of the inbox and put messages into the core's queue. Whoever waits
+//! in `recv` receives, and writes what is queued before. All that has to go on whether or not a
+//! handle is polled is the business of the thread's [`Attendant`]: it writes at the end of the
+//! turn what has not left by then, watches the clock, and starts a driver for what takes longer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::Shutdown;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
-use ws_proto::{Connection, Role, SendError};
+use ws_proto::{Connection, MessageKind, Role, SendError};
 
+use crate::attendant::{Attendant, now_ms};
 use crate::chunk::Chunk;
 use crate::error::{End, Error};
 use crate::inbox::{Inbox, Taken};
 use crate::large;
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Message, Payload};
 use crate::receiver::{ChunkReceiver, Received};
 use crate::stream::Stream;
 use crate::writer::Writer;
@@ -41,55 +44,85 @@ pub(crate) struct Link {
     pub(crate) handles_count: usize,
     /// A message is being sent piece by piece; other messages wait for its end.
     message_open: bool,
-    /// Who waits in `recv`.
+    /// Who waits in `recv`, or waited last.
     reader: Option<Waker>,
+    reader_waits: bool,
     /// Who waits for room in the queue, for an empty queue or for the end.
     waiters: Vec<Waker>,
+    /// Chunks are queued to be written; they go back to the pool before the turn ends.
+    lends_chunks: bool,
+    attendant: Rc<Attendant>,
+    /// The connection as the attendant gets it.
+    shared: Weak<RefCell<Link>>,
+    /// The attendant will look at it.
+    listed: bool,
+    /// A driver has been started and has not ended.
+    has_driver: bool,
     driver: Option<Waker>,
-    /// The driver has been woken and has not run since: waking it again would do nothing, and
-    /// each of many small messages would pay for it.
-    driver_woken: Cell<bool>,
 }
 
+/// The parts of the shorter of the two silence limits in which silence is measured.
+const TICKS_PER_SILENCE: u64 = 4;
+
 impl Link {
-    pub(crate) fn new(core: Connection, receiver: ChunkReceiver, writer: Writer) -> Self {
-        Link {
-            core,
-            receiver,
-            inbox: Inbox::default(),
-            writer,
-            end: None,
-            write_end: None,
-            discarding: false,
-            discarded_bytes: 0,
-            received_all: false,
-            shut_down: false,
-            finished: false,
-            handles_count: 0,
-            message_open: false,
-            reader: None,
-            waiters: Vec::new(),
-            driver: None,
-            driver_woken: Cell::new(false),
+    /// A connection whose opening handshake is done; `received` came behind it.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub(crate) fn start(
+        core: Connection,
+        receiver: ChunkReceiver,
+        writer: Writer,
+        received: BytesMut,
+    ) -> Rc<RefCell<Self>> {
+        let shared = Rc::new_cyclic(|shared: &Weak<RefCell<Link>>| {
+            RefCell::new(Link {
+                core,
+                receiver,
+                inbox: Inbox::default(),
+                writer,
+                end: None,
+                write_end: None,
+                discarding: false,
+                discarded_bytes: 0,
+                received_all: false,
+                shut_down: false,
+                finished: false,
+                handles_count: 0,
+                message_open: false,
+                reader: None,
+                reader_waits: false,
+                waiters: Vec::new(),
+                lends_chunks: false,
+                attendant: Attendant::current(),
+                shared: shared.clone(),
+                listed: false,
+                has_driver: false,
+                driver: None,
+            })
+        });
+        let link = &mut *shared.borrow_mut();
+        if !received.is_empty() {
+            link.inbox.feed(Chunk::from(received));
         }
+        let now_ms = now_ms();
+        if let Some(deadline_ms) = link.core.poll_timeout(now_ms) {
+            let at_ms = deadline_ms.min(now_ms + link.tick_ms());
+            link.attendant.set_alarm(at_ms, link.shared.clone());
+        }
+        shared.clone()
     }
 
     pub(crate) fn stream(&self) -> &Stream {
         self.receiver.stream()
     }
 
-    /// Takes bytes that were received before the connection was a WebSocket.
-    pub(crate) fn feed(&mut self, received: BytesMut) {
-        if !received.is_empty() {
-            self.inbox.feed(Chunk::from(received));
-        }
-    }
-
-    pub(crate) fn wake_driver(&self) {
-        if let Some(driver) = &self.driver
-            && !self.driver_woken.replace(true)
+    /// Lets the attendant look at the connection before the turn ends.
+    fn summon(&mut self) {
+        if !std::mem::replace(&mut self.listed, true)
+            && let Some(shared) = self.shared.upgrade()
         {
-            driver.wake_by_ref();
+            self.attendant.attend(shared);
         }
     }
 }
@@ -119,20 +152,22 @@ impl Link {
             let popped = self.inbox.pop(&mut self.core);
             if self.core.has_transmit() {
                 // Pongs, the answer to a Close, the Close of a failure.
-                self.wake_driver();
+                self.summon();
             }
             match popped {
                 Some(Ok(Taken::Message(Message::Close(frame)))) => {
                     self.end = Some(End::Closed(frame.clone()));
-                    self.wake_driver();
+                    self.summon();
                     return Poll::Ready(Ok(Taken::Message(Message::Close(frame))));
                 }
                 Some(Ok(taken)) => return Poll::Ready(Ok(taken)),
                 Some(Err(error)) => self.end = Some(End::Protocol(error)),
                 None => {}
             }
+            if self.end.is_some() {
+                self.summon();
+            }
             if let Some(end) = &self.end {
-                self.wake_driver();
                 return Poll::Ready(Err(end.into()));
             }
             if self.core.is_receive_over() || self.discarding {
@@ -141,16 +176,21 @@ impl Link {
             // Back-pressure reaches the peer: what it does not read, it may not add to. A client
             // goes on, else the two could wait for each other for ever.
             if self.core.role() == Role::Server && self.core.is_above_high_water() {
-                self.wait(context);
-                return Poll::Pending;
-            }
-            match self.poll_receive(context) {
-                Poll::Pending => {
-                    set_waker(&mut self.reader, context);
+                self.write_now();
+                if self.core.is_above_high_water() {
+                    self.receiver.pause();
+                    self.wait(context);
                     return Poll::Pending;
                 }
-                Poll::Ready(()) => self.reader = None,
             }
+            if self.poll_receive(context).is_pending() {
+                // Everything that was answered to what had been received leaves in one write.
+                self.write_now();
+                set_waker(&mut self.reader, context);
+                self.reader_waits = true;
+                return Poll::Pending;
+            }
+            self.reader_waits = false;
         }
     }
 
@@ -190,14 +230,22 @@ impl Link {
         if !self.core.is_open() {
             return Poll::Ready(Err(self.closed()));
         }
-        if self.core.is_above_high_water() || !self.core.has_room_for(payload_bytes) {
-            self.wait(context);
-            return Poll::Pending;
+        if self.has_room_for(payload_bytes) {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        self.write_now();
+        if self.has_room_for(payload_bytes) {
+            return Poll::Ready(Ok(()));
+        }
+        self.wait(context);
+        Poll::Pending
     }
 
-    /// Queues what `queue` gives to the core; the driver writes it.
+    fn has_room_for(&self, payload_bytes: usize) -> bool {
+        !self.core.is_above_high_water() && self.core.has_room_for(payload_bytes)
+    }
+
+    /// Queues what `queue` gives to the core. It leaves when the task waits for something.
     pub(crate) fn queue(
         &mut self,
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
@@ -209,7 +257,7 @@ impl Link {
         }
         match queue(&mut self.core) {
             Ok(()) => {
-                self.wake_driver();
+                self.summon();
                 Ok(())
             }
             Err(SendError::Closed) => Err(self.closed()),
@@ -217,8 +265,34 @@ impl Link {
         }
     }
 
+    /// Whether [`poll_turn`](Self::poll_turn) would be ready at once, or
+    /// [`poll_room`](Self::poll_room) for a control frame.
+    #[inline]
+    pub(crate) fn may_queue(&self, is_data: bool, payload_bytes: usize) -> bool {
+        self.write_end.is_none()
+            && self.core.is_open()
+            && !(is_data && self.message_open)
+            && self.has_room_for(payload_bytes)
+    }
+
+    /// Queues a message. One that is the rest of its chunk and not small is written out of it.
+    pub(crate) fn queue_data(&mut self, kind: MessageKind, payload: Payload) -> Result<(), Error> {
+        let payload = match payload.try_into_bytes() {
+            Ok(bytes) => return self.queue(|core| core.send(kind, bytes)),
+            Err(payload) => payload,
+        };
+        let small = payload.len() <= self.core.config().limits.coalesce_bytes_max;
+        let plain = self.core.role() == Role::Server && self.stream().filter().is_none();
+        if small || !plain || self.writer.is_busy() || !payload.has_own_chunk() {
+            return self.queue(|core| core.send_copied(kind, &payload));
+        }
+        self.lends_chunks = true;
+        self.queue(|core| core.send(kind, payload.into_part()))
+    }
+
     /// Ready when everything queued is written.
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.write_now();
         if let Some(end) = &self.write_end {
             return Poll::Ready(Err(end.into()));
         }
@@ -233,7 +307,7 @@ impl Link {
     pub(crate) fn discard(&mut self) {
         self.discarding = true;
         self.empty_inbox();
-        self.wake_driver();
+        self.summon();
     }
 
     /// Ready when the closing handshake and the socket are done.
@@ -278,7 +352,7 @@ impl Link {
         let received = self.receiver.poll_recv(context);
         if self.writer.has_pending() {
             // What encrypts may have an answer of its own.
-            self.wake_driver();
+            self.summon();
         }
         match ready!(received) {
             Ok(Received::Chunk(chunk)) if self.core.is_receive_over() => {
@@ -307,36 +381,124 @@ impl Link {
     }
 }
 
+/// Writing.
+impl Link {
+    /// Writes what the socket takes at once. The rest is for the driver, and so is everything
+    /// while a write is in flight.
+    fn write_now(&mut self) {
+        if self.writer.is_busy() || !(self.core.has_transmit() || self.writer.has_pending()) {
+            return;
+        }
+        loop {
+            let written = match self.core.poll_transmit() {
+                Some(_) if self.write_end.is_some() => continue,
+                Some(transmit) => {
+                    let lends_chunks = std::mem::take(&mut self.lends_chunks);
+                    self.writer.write_now(transmit, lends_chunks)
+                }
+                None if self.write_end.is_none() && self.writer.has_pending() => {
+                    self.writer.write_pending_now().map(|()| None)
+                }
+                None => break,
+            };
+            match written {
+                Ok(buffer) => buffer.into_iter().for_each(keep_write_buffer),
+                Err(error) => self.write_end = Some(End::from(&error)),
+            }
+            if self.writer.is_busy() {
+                self.summon();
+                return;
+            }
+        }
+        self.wake_waiters();
+    }
+
+    /// Goes on with what is in flight, then writes until the kernel takes no more or nothing is
+    /// queued.
+    pub(crate) fn poll_writes(&mut self, context: &mut Context<'_>) {
+        loop {
+            self.write_now();
+            if !self.writer.is_busy() {
+                return;
+            }
+            let Poll::Ready(written) = self.writer.poll(context) else {
+                return;
+            };
+            match written {
+                Ok(buffer) => buffer.into_iter().for_each(keep_write_buffer),
+                Err(error) => {
+                    self.write_end.get_or_insert_with(|| End::from(&error));
+                }
+            }
+            // What was in flight counts as written only now.
+            if !self.core.has_transmit() {
+                self.core.poll_transmit();
+            }
+            self.wake_waiters();
+        }
+    }
+}
+
+/// What the attendant does.
+impl Link {
+    /// Does what is left to do at the end of the turn. True: a driver is to be started.
+    pub(crate) fn attend(&mut self) -> bool {
+        self.listed = false;
+        self.write_now();
+        // It looks itself after what it has just summoned.
+        if !self.needs_driver() {
+            return false;
+        }
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+        !std::mem::replace(&mut self.has_driver, true)
+    }
+
+    /// Looks at the clock of an open connection. When to look again.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> Option<u64> {
+        if !self.core.is_open() {
+            // The driver looks at the clock of its end.
+            return None;
+        }
+        let tick_ms = now_ms + self.tick_ms();
+        if self.core.poll_timeout(now_ms)? <= now_ms && !self.handle_deadline(now_ms) {
+            return Some(tick_ms);
+        }
+        self.summon();
+        let next_ms = self.core.poll_timeout(now_ms)?;
+        Some(if next_ms <= now_ms {
+            tick_ms
+        } else {
+            next_ms.min(tick_ms)
+        })
+    }
+
+    fn tick_ms(&self) -> u64 {
+        let limits = &self.core.config().limits;
+        let silence_ms = limits
+            .keep_alive_ms
+            .into_iter()
+            .chain(limits.idle_timeout_ms)
+            .min();
+        (silence_ms.unwrap_or(u64::from(u32::MAX)) / TICKS_PER_SILENCE).max(1)
+    }
+}
+
 /// What the driver does.
 impl Link {
+    /// Whether something goes on without a handle.
+    pub(crate) fn needs_driver(&self) -> bool {
+        !self.finished && (self.writer.is_busy() || self.discarding || !self.core.is_open())
+    }
+
     pub(crate) fn set_driver(&mut self, context: &mut Context<'_>) {
-        self.driver_woken.set(false);
         set_waker(&mut self.driver, context);
     }
 
-    /// Writes until the kernel takes no more or nothing is queued.
-    pub(crate) fn poll_writes(&mut self, context: &mut Context<'_>) {
-        loop {
-            if self.writer.is_busy() {
-                match self.writer.poll(context) {
-                    Poll::Pending => return,
-                    Poll::Ready(Ok(buffer)) => {
-                        buffer.into_iter().for_each(keep_write_buffer);
-                        self.wake_waiters();
-                    }
-                    Poll::Ready(Err(error)) => {
-                        self.write_end.get_or_insert_with(|| End::from(&error));
-                        self.wake_waiters();
-                    }
-                }
-            }
-            match self.core.poll_transmit() {
-                None if self.write_end.is_none() && self.writer.start_pending() => {}
-                None => return,
-                Some(_) if self.write_end.is_some() => {}
-                Some(transmit) => self.writer.start(transmit),
-            }
-        }
+    pub(crate) fn drop_driver(&mut self) {
+        self.driver = None;
+        self.has_driver = false;
     }
 
     /// Once nobody takes messages: receives and discards to the end of the stream, so that the
@@ -379,14 +541,18 @@ impl Link {
     /// and nobody has looked.
     pub(crate) fn handle_deadline(&mut self, now_ms: u64) -> bool {
         if self.core.is_open() {
-            if !self.inbox.is_empty() {
+            if !self.inbox.is_empty() || self.receiver.has_waiting() {
                 return false;
             }
-            let reader = self.reader.clone().unwrap_or_else(|| Waker::noop().clone());
-            if self
-                .poll_receive(&mut Context::from_waker(&reader))
-                .is_ready()
-            {
+            let reader = match &self.reader {
+                Some(reader) if self.reader_waits => reader.clone(),
+                _ => Waker::noop().clone(),
+            };
+            let received = self.poll_receive(&mut Context::from_waker(&reader));
+            if !self.reader_waits {
+                self.receiver.unwait();
+            }
+            if received.is_ready() {
                 self.wake_reader();
                 return true;
             }
@@ -417,14 +583,16 @@ impl Link {
     }
 
     fn wake_reader(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
+        if std::mem::take(&mut self.reader_waits)
+            && let Some(reader) = &self.reader
+        {
+            reader.wake_by_ref();
         }
     }
 
     fn wake_waiters(&mut self) {
-        for waiter in std::mem::take(&mut self.waiters) {
-            waiter.wake();
+        if !self.waiters.is_empty() {
+            self.waiters.drain(..).for_each(Waker::wake);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use compio_send_wrapper::SendWrapper;
 use ws_proto::CloseFrame;
 
 use crate::chunk::Chunk;
@@ -114,24 +115,47 @@ pub struct Payload {
 enum Storage {
     Bytes(Bytes),
     BytesMut(BytesMut),
-    /// The only message of its chunk.
-    Sole(Chunk, Range<usize>),
-    /// One of several messages.
-    Shared(Rc<Chunk>, Range<usize>),
+    Chunk(Slice),
+}
+
+/// Part of a chunk. Short, because messages are moved about.
+#[derive(Clone)]
+struct Slice {
+    chunk: Rc<Chunk>,
+    start: u32,
+    end: u32,
+}
+
+impl Deref for Slice {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.chunk[self.start as usize..self.end as usize]
+    }
+}
+
+/// A slice as a part of a write. It never leaves the thread: the connection is bound to it.
+struct Part(SendWrapper<Slice>);
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        // `Bytes` asks once, while it is made.
+        self.0.get().expect("the thread that it was made on")
+    }
 }
 
 impl Payload {
-    /// Part of a chunk that nobody else needs.
-    pub(crate) fn sole(chunk: Chunk, range: Range<usize>) -> Self {
+    /// Part of a chunk.
+    #[inline]
+    pub(crate) fn slice(chunk: Rc<Chunk>, range: Range<usize>) -> Self {
+        debug_assert!(range.end <= chunk.len() && u32::try_from(range.end).is_ok());
         Payload {
-            storage: Storage::Sole(chunk, range),
-        }
-    }
-
-    /// Part of a chunk that others need, too.
-    pub(crate) fn shared(chunk: Rc<Chunk>, range: Range<usize>) -> Self {
-        Payload {
-            storage: Storage::Shared(chunk, range),
+            storage: Storage::Chunk(Slice {
+                chunk,
+                start: range.start as u32,
+                end: range.end as u32,
+            }),
         }
     }
 
@@ -140,7 +164,7 @@ impl Payload {
         match self.storage {
             Storage::Bytes(bytes) => bytes,
             Storage::BytesMut(bytes) => bytes.freeze(),
-            Storage::Sole(..) | Storage::Shared(..) => Bytes::copy_from_slice(&self),
+            Storage::Chunk(slice) => Bytes::copy_from_slice(&slice),
         }
     }
 
@@ -149,29 +173,42 @@ impl Payload {
         match self.storage {
             Storage::Bytes(bytes) => bytes.into(),
             Storage::BytesMut(bytes) => bytes,
-            Storage::Sole(..) | Storage::Shared(..) => BytesMut::from(&self[..]),
+            Storage::Chunk(slice) => BytesMut::from(&slice[..]),
         }
     }
 
     /// The bytes if they own their allocation.
+    #[inline]
     pub(crate) fn try_into_bytes(self) -> Result<Bytes, Payload> {
         match self.storage {
-            Storage::Sole(..) | Storage::Shared(..) => Err(self),
-            _ => Ok(self.into_bytes()),
+            Storage::Bytes(bytes) => Ok(bytes),
+            Storage::BytesMut(bytes) => Ok(bytes.freeze()),
+            Storage::Chunk(_) => Err(self),
+        }
+    }
+
+    /// Whether the bytes lie in a chunk that nobody else needs.
+    pub(crate) fn has_own_chunk(&self) -> bool {
+        matches!(&self.storage, Storage::Chunk(slice) if Rc::strong_count(&slice.chunk) == 1)
+    }
+
+    /// The bytes for a write of this thread, uncopied. They keep their chunk occupied.
+    pub(crate) fn into_part(self) -> Bytes {
+        match self.storage {
+            Storage::Bytes(bytes) => bytes,
+            Storage::BytesMut(bytes) => bytes.freeze(),
+            Storage::Chunk(slice) => Bytes::from_owner(Part(SendWrapper::new(slice))),
         }
     }
 }
 
-/// Shares the bytes where they can be shared, copies them otherwise.
+/// Shares the bytes, unless they are still to be changed.
 impl Clone for Payload {
     fn clone(&self) -> Self {
         let storage = match &self.storage {
             Storage::Bytes(bytes) => Storage::Bytes(bytes.clone()),
             Storage::BytesMut(bytes) => Storage::BytesMut(bytes.clone()),
-            Storage::Sole(chunk, range) => {
-                Storage::Bytes(Bytes::copy_from_slice(&chunk[range.clone()]))
-            }
-            Storage::Shared(chunk, range) => Storage::Shared(chunk.clone(), range.clone()),
+            Storage::Chunk(slice) => Storage::Chunk(slice.clone()),
         };
         Payload { storage }
     }
@@ -184,8 +221,7 @@ impl Deref for Payload {
         match &self.storage {
             Storage::Bytes(bytes) => bytes,
             Storage::BytesMut(bytes) => bytes,
-            Storage::Sole(chunk, range) => &chunk[range.clone()],
-            Storage::Shared(chunk, range) => &chunk[range.clone()],
+            Storage::Chunk(slice) => slice,
         }
     }
 }

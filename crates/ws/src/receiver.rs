@@ -1,9 +1,10 @@
 //! [`ChunkReceiver`]: receiving without owning a buffer while waiting.
 //!
-//! On io_uring the kernel picks a chunk from the runtime's provided-buffer ring when bytes are
-//! there. Where that is not possible (epoll, kernels before 5.19, an empty ring) the receiver
-//! waits for readiness and then receives into a heap chunk of the thread, so that a waiting
-//! connection holds no buffer in any case.
+//! On io_uring one operation receives for as long as the connection lives, see [`Pooled`]: the
+//! kernel picks a chunk from the runtime's provided-buffer ring when bytes are there. Where that
+//! is not possible (epoll, kernels before 5.19, an empty ring) the receiver waits for readiness
+//! and then receives into a heap chunk of the thread, so that a waiting connection holds no
+//! buffer in any case.
 //!
 //! The operation in flight lives in the receiver, not in the future that waits for it: a dropped
 //! future loses no byte.
@@ -12,6 +13,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -21,29 +23,43 @@ use compio_driver::op::{Interest, PollOnce};
 use compio_net::UnixStream;
 use compio_runtime::time::timeout;
 use compio_runtime::{Runtime, Submit};
-use futures_util::StreamExt;
 use rustix::io::Errno;
 use socket2::Socket;
 
+use crate::attendant::Attendant;
 use crate::chunk::{self, Chunk};
 use crate::limits;
-use crate::stream::{DirectReceive, PooledReceive, Stream};
+use crate::pooled::{End, Next, Pooled};
+use crate::stream::{DirectReceive, Stream};
 use crate::tls::Filter;
 
 /// Receives from one stream, in chunks or into a caller's buffer.
 pub struct ChunkReceiver {
     stream: Stream,
     armed: Armed,
-    // Kept between receives: its allocation is reused by each of them.
-    pooled: Option<PooledReceive>,
+    // Kept between receives, with the memory of the waker.
+    pooled: Option<Rc<Pooled>>,
+    /// Where the next bytes belong; what receives into the pool is being stopped.
+    wanted: Option<Box<Target>>,
+    /// Bytes of a chunk that a target had no room for.
+    rest: Option<Box<BytesMut>>,
+    /// The last receive was into a buffer: the next one is probably, too, as soon as its length
+    /// is known.
+    once: bool,
     ended: bool,
+}
+
+/// A buffer and the most bytes to append to it.
+struct Target {
+    buffer: BytesMut,
+    bytes_max: usize,
 }
 
 /// The operation in flight. At most one, so bytes can never overtake each other.
 enum Armed {
     Nothing,
-    Pooled(PooledReceive),
-    Readiness(Submit<PollOnce<SharedFd<Socket>>>),
+    Pooled(Rc<Pooled>),
+    Readiness(Box<Submit<PollOnce<SharedFd<Socket>>>>),
     Direct {
         receive: DirectReceive,
         before_bytes: usize,
@@ -73,6 +89,9 @@ impl ChunkReceiver {
             stream: stream.into(),
             armed: Armed::Nothing,
             pooled: None,
+            wanted: None,
+            rest: None,
+            once: false,
             ended: false,
         }
     }
@@ -82,34 +101,55 @@ impl ChunkReceiver {
         &self.stream
     }
 
-    /// Whether a receive is on its way; then [`Self::arm_into`] must wait for its result.
+    /// Whether a receive is on its way that [`Self::arm_into`] must wait for.
     pub fn is_armed(&self) -> bool {
-        match self.stream.filter() {
-            None => !matches!(self.armed, Armed::Nothing),
-            Some(filter) => filter.is_lent(),
+        if let Some(filter) = self.stream.filter() {
+            return filter.is_lent();
+        }
+        match self.armed {
+            // What it brings goes into the buffer, and it ends.
+            Armed::Nothing | Armed::Pooled(_) => self.wanted.is_some(),
+            Armed::Readiness(_) | Armed::Direct { .. } => true,
         }
     }
 
-    /// Lets the kernel write the next bytes, at most `bytes_max`, behind the end of `buffer` into
-    /// its spare capacity. The result comes from [`Self::recv`] as [`Received::Buffer`].
+    /// Lets the next bytes, at most `bytes_max`, be written behind the end of `buffer` into its
+    /// spare capacity, by the kernel if it has not received them yet. The result comes from
+    /// [`Self::recv`] as [`Received::Buffer`].
     ///
     /// # Panics
     /// If a receive is already on its way, or if there is no room for a byte.
     pub fn arm_into(&mut self, buffer: BytesMut, bytes_max: usize) {
         assert!(!self.is_armed(), "a receive is on its way");
-        let before_bytes = buffer.len();
         assert!(
-            bytes_max > 0 && buffer.capacity() > before_bytes,
+            bytes_max > 0 && buffer.capacity() > buffer.len(),
             "no room to receive into"
         );
         if let Some(filter) = self.stream.filter() {
             return filter.lend(buffer, bytes_max);
         }
-        let receive = self.stream.receive_into(buffer, bytes_max);
-        self.armed = Armed::Direct {
-            receive,
-            before_bytes,
-        };
+        self.once = true;
+        self.wanted = Some(Box::new(Target { buffer, bytes_max }));
+        self.pause();
+    }
+
+    /// Receives nothing more until the next poll; what is on its way may still come.
+    pub(crate) fn pause(&mut self) {
+        if let Armed::Pooled(pooled) = &self.armed {
+            pooled.stop();
+        }
+    }
+
+    /// Receives one chunk at most until somebody waits for it again.
+    pub(crate) fn unwait(&mut self) {
+        if let Armed::Pooled(pooled) = &self.armed {
+            pooled.unwait();
+        }
+    }
+
+    /// Whether bytes are here that nobody has taken.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.rest.is_some() || matches!(&self.armed, Armed::Pooled(pooled) if pooled.has_waiting())
     }
 
     /// Waits for the next bytes.
@@ -160,39 +200,31 @@ impl ChunkReceiver {
     }
 
     fn poll_recv_plain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(Ok(self.received(Chunk::from(*rest))));
+        }
         loop {
             match &mut self.armed {
                 Armed::Nothing if self.ended => return Poll::Ready(Ok(Received::End)),
-                Armed::Nothing => self.armed = self.arm(),
-                Armed::Pooled(receive) => {
-                    let result = ready!(receive.poll_next_unpin(context));
-                    self.disarm_pooled();
-                    match result {
-                        Some(Ok(Some(buffer))) if !buffer.is_empty() => {
-                            count(|counters| counters.pooled_count += 1);
-                            return Poll::Ready(Ok(Received::Chunk(Chunk::pooled(buffer))));
-                        }
-                        Some(Ok(_)) | None => self.ended = true,
-                        Some(Err(error)) => match PoolFailure::of(&error) {
-                            None => return Poll::Ready(Err(error)),
-                            Some(failure) => {
-                                failure.note(&error);
-                                self.armed = self.arm_readiness();
-                            }
-                        },
+                Armed::Nothing => self.arm()?,
+                Armed::Pooled(pooled) => match ready!(pooled.poll_next(context)) {
+                    Next::Chunk(buffer) => {
+                        count(|counters| counters.pooled_count += 1);
+                        return Poll::Ready(Ok(self.received(Chunk::pooled(buffer))));
                     }
-                }
+                    Next::Over(end) => self.pooled_is_over(end)?,
+                },
                 Armed::Readiness(readiness) => {
                     let BufResult(result, _) = ready!(std::pin::Pin::new(readiness).poll(context));
                     self.armed = Armed::Nothing;
                     result?;
                     match self.receive_now() {
-                        Err(Errno::AGAIN | Errno::INTR) => self.armed = self.arm_readiness(),
+                        Err(Errno::AGAIN | Errno::INTR) => self.arm_readiness(),
                         Err(error) => return Poll::Ready(Err(error.into())),
                         Ok(chunk) if chunk.is_empty() => self.ended = true,
                         Ok(chunk) => {
                             count(|counters| counters.heap_count += 1);
-                            return Poll::Ready(Ok(Received::Chunk(chunk)));
+                            return Poll::Ready(Ok(self.received(chunk)));
                         }
                     }
                 }
@@ -218,30 +250,69 @@ impl ChunkReceiver {
         }
     }
 
-    fn arm(&mut self) -> Armed {
-        let pool = Runtime::with_current(|runtime| {
-            !runtime.driver_type().is_polling() && !POOL_UNUSABLE.get()
-        });
-        if pool {
-            Armed::Pooled(
-                self.pooled
-                    .take()
-                    .unwrap_or_else(|| self.stream.receive_pooled()),
-            )
-        } else {
-            self.arm_readiness()
+    /// A chunk, or the buffer that was waiting for its bytes.
+    fn received(&mut self, chunk: Chunk) -> Received {
+        let Some(target) = self.wanted.take() else {
+            return Received::Chunk(chunk);
+        };
+        let Target {
+            mut buffer,
+            bytes_max,
+        } = *target;
+        let room_bytes = buffer.capacity() - buffer.len();
+        let received_bytes = chunk.len().min(bytes_max).min(room_bytes);
+        let (fitting, rest) = chunk.split_at(received_bytes);
+        buffer.extend_from_slice(fitting);
+        if !rest.is_empty() {
+            self.rest = Some(Box::new(rest.into()));
+        }
+        Received::Buffer {
+            buffer,
+            received_bytes,
         }
     }
 
-    fn disarm_pooled(&mut self) {
-        if let Armed::Pooled(receive) = std::mem::replace(&mut self.armed, Armed::Nothing) {
-            self.pooled = Some(receive);
+    fn arm(&mut self) -> io::Result<()> {
+        if let Some(target) = self.wanted.take() {
+            let Target { buffer, bytes_max } = *target;
+            let before_bytes = buffer.len();
+            self.armed = Armed::Direct {
+                receive: self.stream.receive_into(buffer, bytes_max),
+                before_bytes,
+            };
+            return Ok(());
         }
+        let means = MEANS.get();
+        if means == Means::Readiness || Runtime::with_current(is_polling) {
+            self.arm_readiness();
+            return Ok(());
+        }
+        let once = std::mem::take(&mut self.once) || means == Means::Once;
+        let pooled = self.pooled.get_or_insert_with(Pooled::new).clone();
+        pooled.start(self.stream.shared_fd(), &Attendant::current(), once)?;
+        self.armed = Armed::Pooled(pooled);
+        Ok(())
     }
 
-    fn arm_readiness(&self) -> Armed {
+    fn pooled_is_over(&mut self, end: End) -> io::Result<()> {
+        self.armed = Armed::Nothing;
+        match end {
+            End::Stream => self.ended = true,
+            End::Stopped => {}
+            End::Failed(error) => {
+                let failure = PoolFailure::of(&error).ok_or(error)?;
+                failure.note();
+                if matches!(failure, PoolFailure::Dry) && self.wanted.is_none() {
+                    self.arm_readiness();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn arm_readiness(&mut self) {
         let readiness = PollOnce::new(self.stream.shared_fd(), Interest::Readable);
-        Armed::Readiness(compio_runtime::submit(readiness))
+        self.armed = Armed::Readiness(Box::new(compio_runtime::submit(readiness)));
     }
 
     fn receive_now(&self) -> Result<Chunk, Errno> {
@@ -252,6 +323,17 @@ impl ChunkReceiver {
             Ok(received_bytes)
         })
     }
+}
+
+/// An operation that receives goes on until it is stopped.
+impl Drop for ChunkReceiver {
+    fn drop(&mut self) {
+        self.pause();
+    }
+}
+
+fn is_polling(runtime: &Runtime) -> bool {
+    runtime.driver_type().is_polling()
 }
 
 impl fmt::Debug for ChunkReceiver {
@@ -265,13 +347,24 @@ impl fmt::Debug for ChunkReceiver {
     }
 }
 
+/// How chunks are received on io_uring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// One operation for the life of a connection (Linux 6.0).
+    Multishot,
+    /// One for each chunk (Linux 5.19).
+    Once,
+    /// Without provided buffers.
+    Readiness,
+}
+
 /// Why the pool gave no chunk.
 #[derive(Clone, Copy)]
 enum PoolFailure {
     /// All chunks are held; the next receive tries again.
     Dry,
-    /// The kernel does not know provided-buffer rings.
-    Unusable,
+    /// The kernel does not know the operation.
+    Unknown,
 }
 
 impl PoolFailure {
@@ -282,18 +375,23 @@ impl PoolFailure {
         }
         match Errno::from_io_error(error)? {
             Errno::NOBUFS => Some(PoolFailure::Dry),
-            Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS => Some(PoolFailure::Unusable),
+            Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS => Some(PoolFailure::Unknown),
             _ => None,
         }
     }
 
-    fn note(self, error: &io::Error) {
-        match self {
-            PoolFailure::Dry => count(|counters| counters.pool_dry_count += 1),
-            PoolFailure::Unusable if !POOL_UNUSABLE.replace(true) => {
-                tracing::info!(%error, "no receive pool here, using heap chunks");
+    fn note(self) {
+        match (self, MEANS.get()) {
+            (PoolFailure::Dry, _) => count(|counters| counters.pool_dry_count += 1),
+            (PoolFailure::Unknown, Means::Multishot) => {
+                tracing::info!("no multishot receive here, receiving chunk by chunk");
+                MEANS.set(Means::Once);
             }
-            PoolFailure::Unusable => {}
+            (PoolFailure::Unknown, Means::Once) => {
+                tracing::info!("no receive pool here, using heap chunks");
+                MEANS.set(Means::Readiness);
+            }
+            (PoolFailure::Unknown, Means::Readiness) => {}
         }
     }
 }
@@ -315,7 +413,7 @@ thread_local! {
         heap_count: 0,
         pool_dry_count: 0,
     }) };
-    static POOL_UNUSABLE: Cell<bool> = const { Cell::new(false) };
+    static MEANS: Cell<Means> = const { Cell::new(Means::Multishot) };
 }
 
 /// The counters of the calling thread.
@@ -337,7 +435,7 @@ pub(crate) fn set_chunk_bytes(chunk_bytes: usize) {
 /// Receives one byte through the pool of `runtime` and notes for this thread whether it works.
 pub(crate) fn prove_pool(runtime: &Runtime) {
     let counters = COUNTERS.get();
-    POOL_UNUSABLE.set(false);
+    MEANS.set(Means::Multishot);
     let result = runtime.block_on(async {
         match timeout(limits::POOL_SELF_TEST_TIME_MAX, receive_one_byte()).await {
             Ok(result) => result,
@@ -346,7 +444,8 @@ pub(crate) fn prove_pool(runtime: &Runtime) {
     });
     COUNTERS.set(counters);
     if let Err(error) = result {
-        PoolFailure::Unusable.note(&error);
+        tracing::info!(%error, "the receive pool does not work here, using heap chunks");
+        MEANS.set(Means::Readiness);
     }
 }
 
@@ -361,7 +460,7 @@ async fn receive_one_byte() -> io::Result<()> {
     }
     target.write_all(&[1])?;
     match receiver.recv().await? {
-        Received::Chunk(chunk) if chunk.is_pooled() || POOL_UNUSABLE.get() => Ok(()),
+        Received::Chunk(chunk) if chunk.is_pooled() || MEANS.get() == Means::Readiness => Ok(()),
         received => Err(io::Error::other(format!("the pool gave {received:?}"))),
     }
 }

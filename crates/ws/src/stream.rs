@@ -10,10 +10,9 @@ use std::pin::Pin;
 
 use bytes::BytesMut;
 use compio_buf::{BufResult, IntoInner, IoBuf, IoBufExt};
-use compio_driver::{BufferRef, SharedFd, ToSharedFd};
-use compio_io::{AsyncRead, AsyncReadManaged};
+use compio_driver::{SharedFd, ToSharedFd};
+use compio_io::AsyncRead;
 use compio_net::{TcpStream, UnixStream};
-use futures_util::stream::unfold;
 
 use crate::tls::Filter;
 
@@ -32,13 +31,6 @@ enum Kind {
 
 /// A receive that owns its buffer and is on its way.
 pub(crate) type DirectReceive = Pin<Box<dyn Future<Output = BufResult<usize, BytesMut>>>>;
-
-/// Receives one after the other from the runtime's pool; `None` is the end of the stream.
-///
-/// A new receive begins with the poll after the one that was ready, so between receives nothing
-/// is in flight. It never ends by itself.
-pub(crate) type PooledReceive =
-    Pin<Box<dyn futures_util::Stream<Item = io::Result<Option<BufferRef>>>>>;
 
 impl Stream {
     /// What encrypts it.
@@ -79,20 +71,6 @@ impl Stream {
         match &self.kind {
             Kind::Tcp(stream) => Box::pin(read(stream.clone(), buffer, bytes_max)),
             Kind::Unix(stream) => Box::pin(read(stream.clone(), buffer, bytes_max)),
-        }
-    }
-
-    /// Receives into chunks of the runtime's pool.
-    pub(crate) fn receive_pooled(&self) -> PooledReceive {
-        fn receives(stream: impl AsyncReadManaged<Buffer = BufferRef> + 'static) -> PooledReceive {
-            Box::pin(unfold(stream, async |mut stream| {
-                let result = stream.read_managed(0).await;
-                Some((result, stream))
-            }))
-        }
-        match &self.kind {
-            Kind::Tcp(stream) => receives(stream.clone()),
-            Kind::Unix(stream) => receives(stream.clone()),
         }
     }
 

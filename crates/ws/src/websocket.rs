@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use ws_proto::{CloseCode, CloseFrame, Connection, MessageKind, PreparedMessage, SendError};
 
-use crate::driver::Driver;
 use crate::error::Error;
 use crate::link::Link;
 use crate::message::{Message, Payload, Text};
@@ -19,8 +18,8 @@ use crate::writer::Writer;
 
 /// A WebSocket whose opening handshake is done.
 ///
-/// A task in the background writes what is queued, keeps the connection alive and closes it; it
-/// lives until the socket is closed. When the last handle of a connection is dropped, what is
+/// What is queued is written, kept alive and closed in the background, whether or not a handle is
+/// polled. When the last handle of a connection is dropped, what is
 /// queued is still written and the peer is told that this side goes away, within the close
 /// timeout.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ pub struct Sender {
 }
 
 impl WebSocket {
-    /// Starts the driver of a connection whose opening handshake is done. `received` is what
+    /// Makes the handle of a connection whose opening handshake is done. `received` is what
     /// came behind the handshake.
     pub(crate) fn start(
         core: Connection,
@@ -51,10 +50,7 @@ impl WebSocket {
         received: BytesMut,
         subprotocol: Option<String>,
     ) -> Self {
-        let mut link = Link::new(core, receiver, writer);
-        link.feed(received);
-        let link = Rc::new(RefCell::new(link));
-        compio_runtime::spawn(Driver::new(link.clone())).detach();
+        let link = Link::start(core, receiver, writer, received);
         WebSocket {
             handle: Handle::new(link),
             subprotocol: subprotocol.map(Into::into),
@@ -251,18 +247,21 @@ impl Handle {
             }
             Message::Close(frame) => return self.start_close(frame.as_ref()),
         };
-        if message.is_data() {
-            self.turn(payload_bytes).await?;
-        } else {
-            self.room(payload_bytes).await?;
+        let is_data = message.is_data();
+        if !self.link.borrow().may_queue(is_data, payload_bytes) {
+            match is_data {
+                true => self.turn(payload_bytes).await?,
+                false => self.room(payload_bytes).await?,
+            }
         }
-        self.link.borrow_mut().queue(|core| match message {
-            Message::Text(text) => send_data(core, MessageKind::Text, text.into_payload()),
-            Message::Binary(payload) => send_data(core, MessageKind::Binary, payload),
-            Message::Ping(payload) => core.send_ping(&payload),
-            Message::Pong(payload) => core.send_pong(&payload),
+        let link = &mut *self.link.borrow_mut();
+        match message {
+            Message::Text(text) => link.queue_data(MessageKind::Text, text.into_payload()),
+            Message::Binary(payload) => link.queue_data(MessageKind::Binary, payload),
+            Message::Ping(payload) => link.queue(|core| core.send_ping(&payload)),
+            Message::Pong(payload) => link.queue(|core| core.send_pong(&payload)),
             Message::Close(_) => unreachable!("returned above"),
-        })
+        }
     }
 
     async fn send_parts(&self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), Error> {
@@ -320,13 +319,6 @@ impl Handle {
             _ => self.link.borrow_mut().discard(),
         }
         poll_fn(|context| self.link.borrow_mut().poll_finished(context)).await
-    }
-}
-
-fn send_data(core: &mut Connection, kind: MessageKind, payload: Payload) -> Result<(), SendError> {
-    match payload.try_into_bytes() {
-        Ok(bytes) => core.send(kind, bytes),
-        Err(payload) => core.send_copied(kind, &payload),
     }
 }
 

@@ -1,10 +1,11 @@
 //! [`Writer`]: the one write in flight of a connection.
 //!
-//! It lives in the connection, not in a `send` future: what was handed to the kernel is finished
-//! whoever waits for it.
+//! What the socket takes at once is written without the ring: that saves its submission, its
+//! completion and a run of a task. The rest goes to the ring. It lives in the connection, not in
+//! a `send` future: what was handed to the kernel is finished whoever waits for it.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,16 +14,24 @@ use compio_buf::{BufResult, IntoInner};
 use compio_driver::SharedFd;
 use compio_driver::op::{Send, SendFlags, SendVectored};
 use compio_runtime::Submit;
+use rustix::io::Errno;
+use rustix::net::SendFlags as NowFlags;
 use socket2::Socket;
 use ws_proto::Transmit;
 
 use crate::stream::Stream;
 use crate::tls::Filter;
-use crate::{large, limits};
+use crate::{chunk, large, limits};
 
 /// `MSG_WAITALL`: io_uring goes on after a short write by itself, which saves a completion and
 /// a wake-up for each piece that the socket takes. Other drivers ignore it.
 const WAIT_ALL: SendFlags = SendFlags::from_bits_retain(0x100);
+
+/// The flags of a write that must not wait.
+const NOW: NowFlags = NowFlags::DONTWAIT.union(NowFlags::NOSIGNAL);
+
+/// Parts for which a write without waiting needs no memory.
+const PARTS_ON_STACK: usize = 8;
 
 type Fd = SharedFd<Socket>;
 
@@ -64,6 +73,89 @@ impl Writer {
     /// Whether a write is in flight.
     pub(crate) fn is_busy(&self) -> bool {
         !matches!(self.flight, Flight::Nothing)
+    }
+
+    /// Writes as much of `transmit` as the socket takes without waiting, and starts to write the
+    /// rest: then the writer is busy. The buffer comes back if it was one and is written.
+    ///
+    /// With `lends_chunks` the rest is copied where it may lie in chunks: a peer that does not
+    /// read would keep them from all others.
+    ///
+    /// # Errors
+    /// What the kernel says. Nothing is in flight then.
+    ///
+    /// # Panics
+    /// If a write is in flight.
+    pub(crate) fn write_now(
+        &mut self,
+        transmit: Transmit,
+        lends_chunks: bool,
+    ) -> io::Result<Option<BytesMut>> {
+        assert!(!self.is_busy(), "a write is in flight");
+        if let Some(filter) = &self.filter {
+            filter.queue(transmit);
+            self.write_pending_now()?;
+            return Ok(None);
+        }
+        match transmit {
+            Transmit::Contiguous(mut bytes) => {
+                let written_bytes = taken(rustix::net::send(&self.fd, &bytes, NOW))?;
+                if written_bytes == bytes.len() {
+                    return Ok(Some(bytes));
+                }
+                bytes.advance(written_bytes);
+                self.flight = self.one(bytes);
+            }
+            Transmit::Vectored(mut parts) => {
+                let first_count = parts.len().min(limits::WRITE_PARTS_MAX);
+                let written_bytes = taken(self.send_parts(&parts[..first_count]))?;
+                remove_written(&mut parts, written_bytes);
+                if lends_chunks {
+                    let chunk_bytes = chunk::chunk_bytes();
+                    let lent = parts.iter_mut().filter(|part| part.len() <= chunk_bytes);
+                    lent.for_each(|part| *part = Bytes::copy_from_slice(part));
+                }
+                if !parts.is_empty() {
+                    self.start(Transmit::Vectored(parts));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Like [`write_now`](Self::write_now) for what is pending.
+    ///
+    /// # Errors
+    /// What the kernel says, or what encrypts.
+    pub(crate) fn write_pending_now(&mut self) -> io::Result<()> {
+        let Some(filter) = &self.filter else {
+            return Ok(());
+        };
+        while let Some(mut sealed) = filter.seal()? {
+            let written_bytes = taken(rustix::net::send(&self.fd, &sealed, NOW))?;
+            if written_bytes < sealed.len() {
+                sealed.advance(written_bytes);
+                self.flight = self.one(sealed);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_parts(&self, parts: &[Bytes]) -> Result<usize, Errno> {
+        if let [part] = parts {
+            return rustix::net::send(&self.fd, part, NOW);
+        }
+        let mut ancillary = rustix::net::SendAncillaryBuffer::default();
+        if parts.len() <= PARTS_ON_STACK {
+            let mut slices = [IoSlice::new(&[]); PARTS_ON_STACK];
+            for (slice, part) in slices.iter_mut().zip(parts) {
+                *slice = IoSlice::new(part);
+            }
+            return rustix::net::sendmsg(&self.fd, &slices[..parts.len()], &mut ancillary, NOW);
+        }
+        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        rustix::net::sendmsg(&self.fd, &slices, &mut ancillary, NOW)
     }
 
     /// Starts to write `transmit`. The kernel gets it with the next [`Self::poll`].
@@ -181,6 +273,14 @@ fn written(result: io::Result<usize>) -> io::Result<usize> {
     match result {
         Ok(0) => Err(io::ErrorKind::WriteZero.into()),
         result => result,
+    }
+}
+
+/// Bytes that the socket took; a full one took none.
+fn taken(result: Result<usize, Errno>) -> io::Result<usize> {
+    match result {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        result => Ok(result?),
     }
 }
 

@@ -180,3 +180,93 @@ fn unix_sockets_are_streams_too() {
         );
     });
 }
+
+/// What was received before a buffer was given for it, while it is given and after that: wherever
+/// the bytes are cut, they come in order, the buffer's into the buffer and no more of them.
+#[test]
+fn a_buffer_takes_over_from_a_running_receive_at_every_split() {
+    on_each_driver(|_| async {
+        for split in 0..=40 {
+            let (mut receiver, mut client) = pair();
+            client.write_all(b"x").expect("write");
+            let first = chunk(receiver.recv().await.expect("receive"));
+            assert_eq!(&first[..], b"x");
+            // The next receive is on its way; some of the bytes come before the buffer.
+            assert!(poll_at_most(1, receiver.recv()).await.is_none());
+            let sent = pattern(split, 40);
+            client.write_all(&sent[..split]).expect("write");
+            for _ in 0..split % 3 {
+                turn().await;
+            }
+            let (mut received, mut missing_bytes) = (Vec::new(), 16);
+            while missing_bytes > 0 {
+                if !receiver.is_armed() {
+                    receiver.arm_into(BytesMut::with_capacity(64), missing_bytes);
+                }
+                if received.is_empty() {
+                    client.write_all(&sent[split..]).expect("write");
+                }
+                match receiver.recv().await.expect("receive") {
+                    Received::Buffer {
+                        buffer,
+                        received_bytes,
+                    } => {
+                        assert!(received_bytes <= missing_bytes);
+                        missing_bytes -= received_bytes;
+                        received.extend_from_slice(&buffer);
+                    }
+                    // On epoll a receive that was on its way is not given the buffer.
+                    Received::Chunk(chunk) => {
+                        missing_bytes = missing_bytes.saturating_sub(chunk.len());
+                        received.extend_from_slice(&chunk);
+                    }
+                    Received::End => panic!("not the end"),
+                }
+            }
+            client.shutdown(Shutdown::Write).expect("shutdown");
+            while let Received::Chunk(chunk) = receiver.recv().await.expect("receive") {
+                received.extend_from_slice(&chunk);
+            }
+            assert!(received == sent, "cut at {split}");
+        }
+    });
+}
+
+/// A receive that goes on while nobody takes its chunks stops before it has all of the pool, and
+/// loses nothing.
+#[test]
+fn chunks_that_nobody_takes_are_bounded() {
+    let options = RuntimeOptions {
+        driver: DriverChoice::IoUring,
+        pool_chunks_count: 64,
+        chunk_bytes: 4_096,
+        ..RuntimeOptions::default()
+    };
+    on_driver(&options, |_| async {
+        let (mut busy, mut flood) = pair();
+        let (mut other, mut client) = pair();
+        let sent = pattern(0, 4 << 20);
+        let to_send = sent.clone();
+        let writer = std::thread::spawn(move || flood.write_all(&to_send).expect("write"));
+        let mut received = chunk(busy.recv().await.expect("receive")).to_vec();
+        // Armed, and then nobody comes back for a long time.
+        for _ in 0..1_000 {
+            turn().await;
+            if let Some(more) = poll_at_most(1, busy.recv()).await {
+                received.extend_from_slice(&chunk(more.expect("receive")));
+                break;
+            }
+        }
+        for _ in 0..200 {
+            client.write_all(b"good").expect("write");
+            let good = chunk(other.recv().await.expect("receive"));
+            assert!(good.is_pooled(), "the flood has taken the pool");
+        }
+        assert_eq!(receive_counters().pool_dry_count, 0);
+        while let Received::Chunk(chunk) = busy.recv().await.expect("receive") {
+            received.extend_from_slice(&chunk);
+        }
+        writer.join().expect("writer");
+        assert!(received == sent, "the bytes differ");
+    });
+}

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use compio_net::{TcpListener, TcpStream};
-use ws::{Error, Message, Sender, WebSocket};
+use ws::{Error, Message, MessageKind, PreparedMessage, Sender, WebSocket};
 
 use super::{Failure, Outcome};
 
@@ -36,11 +36,11 @@ async fn subscribe(mut socket: WebSocket, hub: Rc<RefCell<Vec<Sender>>>) -> Outc
     loop {
         match socket.recv().await {
             Ok(Message::Binary(payload)) => {
-                let payload = payload.into_bytes();
+                let message = PreparedMessage::new(MessageKind::Binary, payload.into_bytes());
                 // Nobody joins while a message is on its way: sending may wait.
                 let subscribers = hub.take();
                 for subscriber in &subscribers {
-                    subscriber.send(payload.clone()).await?;
+                    subscriber.send_prepared(&message).await?;
                 }
                 hub.borrow_mut().extend(subscribers);
             }

@@ -21,6 +21,10 @@ const UNSAFE_MODULES: &[(&str, &str)] = &[
         "vector instructions behind run-time detection",
     ),
     (
+        "crates/ws/src/pooled.rs",
+        "an operation of the ring, whose trait is unsafe; readiness is its safe twin",
+    ),
+    (
         "peers/",
         "a workspace of its own that measures other implementations",
     ),
