@@ -190,7 +190,7 @@ impl Filter {
     /// is none to send, or not any more.
     pub(crate) fn close(&self) -> bool {
         let session = &mut *self.session.borrow_mut();
-        if session.closed || session.failure.is_some() || !session.established {
+        if session.closed || session.sealing_failure().is_some() || !session.established {
             return false;
         }
         session.closed = true;
@@ -323,8 +323,14 @@ impl Session {
         self.seal(Seal::Plain(&record))
     }
 
+    /// Why nothing can be sealed. That the peer's bytes ended too early does not hinder.
+    fn sealing_failure(&self) -> Option<&TlsError> {
+        let failure = self.failure.as_ref();
+        failure.filter(|failure| **failure != TlsError::Truncated)
+    }
+
     fn seal(&mut self, seal: Seal<'_>) -> Result<(), TlsError> {
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.sealing_failure() {
             return Err(failure.clone());
         }
         // The session knows what it has not processed by its place in this buffer.
