@@ -12,6 +12,10 @@ pub enum TransportKind {
     Tcp,
     /// A WebSocket without encryption; default port 8092.
     WebSocket,
+    /// The same to the server; the client speaks through tungstenite. No scheme chooses it: it is
+    /// there to be measured against.
+    #[cfg(feature = "bridge")]
+    WebSocketBridge,
 }
 
 impl TransportKind {
@@ -19,6 +23,8 @@ impl TransportKind {
         match self {
             Self::Tcp => 8090,
             Self::WebSocket => 8092,
+            #[cfg(feature = "bridge")]
+            Self::WebSocketBridge => 8092,
         }
     }
 }
@@ -28,6 +34,8 @@ impl fmt::Display for TransportKind {
         formatter.write_str(match self {
             Self::Tcp => "TCP",
             Self::WebSocket => "WebSocket",
+            #[cfg(feature = "bridge")]
+            Self::WebSocketBridge => "WebSocket bridge",
         })
     }
 }
@@ -140,6 +148,8 @@ impl fmt::Display for Address {
         let scheme = match self.transport {
             TransportKind::Tcp => "iggy+tcp",
             TransportKind::WebSocket => "iggy+ws",
+            #[cfg(feature = "bridge")]
+            TransportKind::WebSocketBridge => "iggy+ws",
         };
         let host = &self.host;
         if host.contains(':') {

@@ -20,6 +20,9 @@ pub struct Options {
     /// Time for a reply, and for repeating what a busy server refuses. Default:
     /// [`limits::REPLY_TIME_DEFAULT`].
     pub reply_time: Duration,
+    /// Whether a WebSocket offers to compress; the server need not agree. Default: no.
+    #[cfg(feature = "deflate")]
+    pub compress: bool,
 }
 
 impl Default for Options {
@@ -27,6 +30,8 @@ impl Default for Options {
         Self {
             connect_time: limits::CONNECT_TIME_DEFAULT,
             reply_time: limits::REPLY_TIME_DEFAULT,
+            #[cfg(feature = "deflate")]
+            compress: false,
         }
     }
 }

@@ -11,9 +11,14 @@ use crate::limits;
 use crate::session::Options;
 use crate::tcp::Tcp;
 
+#[cfg(feature = "bridge")]
+mod bridge;
+
 pub(crate) enum Transport {
     Tcp(Box<Tcp>),
     WebSocket(Box<WebSocket>),
+    #[cfg(feature = "bridge")]
+    Bridge(Box<bridge::Bridge>),
 }
 
 impl Transport {
@@ -25,16 +30,14 @@ impl Transport {
         match address.transport {
             TransportKind::Tcp => Ok(Self::Tcp(Box::new(Tcp::new(stream)?))),
             TransportKind::WebSocket => {
-                let host = if address.host.contains(':') {
-                    format!("[{}]:{}", address.host, address.port)
-                } else {
-                    format!("{}:{}", address.host, address.port)
-                };
-                let config = ws::Config::new()
-                    .message_bytes_max(limits::REPLY_BYTES_MAX as u64)
-                    .handshake_timeout(options.connect_time);
-                let socket = ws::client_with(stream, &host, "/", &config).await?;
+                let config = config(options);
+                let socket = ws::client_with(stream, &host(address), "/", &config).await?;
                 Ok(Self::WebSocket(Box::new(socket)))
+            }
+            #[cfg(feature = "bridge")]
+            TransportKind::WebSocketBridge => {
+                let bridge = bridge::Bridge::open(stream, &host(address)).await?;
+                Ok(Self::Bridge(Box::new(bridge)))
             }
         }
     }
@@ -47,6 +50,8 @@ impl Transport {
                 let parts = std::iter::once(head).chain(body).collect();
                 Ok(socket.send_parts(MessageKind::Binary, parts).await?)
             }
+            #[cfg(feature = "bridge")]
+            Self::Bridge(bridge) => bridge.send(head, body).await,
         }
     }
 
@@ -55,7 +60,10 @@ impl Transport {
         let socket = match self {
             Self::Tcp(tcp) => return tcp.recv(expected_bytes).await,
             Self::WebSocket(socket) => socket,
+            #[cfg(feature = "bridge")]
+            Self::Bridge(bridge) => return bridge.recv().await,
         };
+        ws::expect_payload(expected_bytes.min(limits::RESERVE_BYTES_MAX));
         loop {
             match socket.recv().await? {
                 Message::Binary(payload) => return Ok(payload.into_bytes()),
@@ -72,6 +80,28 @@ impl Transport {
             // The socket closes when its last handle is dropped.
             Self::Tcp(_) => Ok(()),
             Self::WebSocket(mut socket) => Ok(socket.close(ws::CloseCode::NORMAL, "").await?),
+            #[cfg(feature = "bridge")]
+            Self::Bridge(bridge) => bridge.close().await,
         }
     }
+}
+
+/// What a WebSocket's request names as its host.
+fn host(address: &Address) -> String {
+    if address.host.contains(':') {
+        format!("[{}]:{}", address.host, address.port)
+    } else {
+        format!("{}:{}", address.host, address.port)
+    }
+}
+
+fn config(options: &Options) -> ws::Config {
+    let config = ws::Config::new()
+        .message_bytes_max(limits::REPLY_BYTES_MAX as u64)
+        .handshake_timeout(options.connect_time);
+    #[cfg(feature = "deflate")]
+    if options.compress {
+        return config;
+    }
+    config.uncompressed()
 }
