@@ -278,6 +278,7 @@ impl ShardSeed {
             started: self.started,
             tcp_address: self.tcp_address,
             websocket_address: self.websocket_address,
+            websocket_deflate: self.config.websocket_deflate,
         };
         let storage = Storage::new(self.config.data_dir.clone(), self.limits.clone());
         let empty = Arc::new(ControlSnapshot::default());

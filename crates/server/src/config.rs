@@ -35,6 +35,8 @@ pub struct Config {
     pub tcp: SocketAddr,
     /// Where WebSocket, the status page and `/health` are served. Port 0: the kernel chooses.
     pub websocket: SocketAddr,
+    /// Whether a WebSocket client that offers permessage-deflate gets it.
+    pub websocket_deflate: bool,
     /// Threads that own connections and partitions; `None`: one per core.
     pub shards: Option<NonZeroUsize>,
     /// How the runtime talks to the kernel.
@@ -82,6 +84,7 @@ impl Default for Config {
             data_dir: PathBuf::from("./weir-data"),
             tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
             websocket: SocketAddr::from((Ipv4Addr::LOCALHOST, 8092)),
+            websocket_deflate: false,
             shards: None,
             driver: Driver::Auto,
             root_username: None,
@@ -103,6 +106,7 @@ impl fmt::Debug for Config {
             .field("data_dir", &self.data_dir)
             .field("tcp", &self.tcp)
             .field("websocket", &self.websocket)
+            .field("websocket_deflate", &self.websocket_deflate)
             .field("shards", &self.shards)
             .field("driver", &self.driver)
             .field("root_username", &self.root_username)

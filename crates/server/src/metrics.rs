@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     mailbox_full: Cell<u64>,
     retention_segments: Cell<u64>,
     retention_bytes: Cell<u64>,
+    /// Of logs that are closed; those that are open count for themselves.
+    log_syncs: Cell<u64>,
 }
 
 /// What [`Metrics`] held at one moment; sums over shards.
@@ -40,6 +42,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) retention_segments_total: u64,
     /// Bytes of records in them.
     pub(crate) retention_bytes_total: u64,
+    /// Syncs that made appends durable, of all partitions that there were since start.
+    pub(crate) log_syncs_total: u64,
 }
 
 fn add(cell: &Cell<u64>) {
@@ -82,6 +86,11 @@ impl Metrics {
         add(&self.retention_bytes, removed.record_bytes);
     }
 
+    /// Keeps what a log counted that is there no more, so that the total never falls.
+    pub(crate) fn log_ended(&self, syncs_count: u64) {
+        self.log_syncs.set(self.log_syncs.get() + syncs_count);
+    }
+
     pub(crate) fn connections_open(&self) -> usize {
         usize::try_from(self.connections_open.get()).unwrap_or(usize::MAX)
     }
@@ -97,6 +106,7 @@ impl Metrics {
             mailbox_full_total: self.mailbox_full.get(),
             retention_segments_total: self.retention_segments.get(),
             retention_bytes_total: self.retention_bytes.get(),
+            log_syncs_total: self.log_syncs.get(),
         }
     }
 }
@@ -112,5 +122,6 @@ impl std::ops::AddAssign for MetricsSnapshot {
         self.mailbox_full_total += other.mailbox_full_total;
         self.retention_segments_total += other.retention_segments_total;
         self.retention_bytes_total += other.retention_bytes_total;
+        self.log_syncs_total += other.log_syncs_total;
     }
 }

@@ -80,6 +80,18 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "websocket_deflate",
+        value_name: "BOOLEAN",
+        help: "Compress for WebSocket clients that offer it [default: false]",
+        has_flag: true,
+        read: |config, value| {
+            config.websocket_deflate = value
+                .parse()
+                .map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+    },
+    Setting {
         name: "shards",
         value_name: "COUNT",
         help: "Threads that own connections and partitions [default: one per core]",
@@ -316,6 +328,16 @@ mod tests {
         }
         for bad in ["99ms", "86401s", "", "soon"] {
             assert!(check("retention_interval", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn compression_is_true_or_false() {
+        assert!(!Config::default().websocket_deflate);
+        let config = check("websocket_deflate", "true").unwrap();
+        assert!(config.websocket_deflate);
+        for bad in ["on", "1", "TRUE", ""] {
+            assert!(check("websocket_deflate", bad).is_err(), "{bad:?}");
         }
     }
 

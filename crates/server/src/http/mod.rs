@@ -126,6 +126,7 @@ fn status_page(health: &Health) -> String {
         "requests failed",
         health.metrics.requests_failed_total.to_string(),
     );
+    row("syncs of logs", health.metrics.log_syncs_total.to_string());
     for partition in &health.partitions_fenced {
         row("fenced partition", partition.clone());
     }

@@ -435,6 +435,11 @@ impl Partition {
         self.offsets.close().await;
     }
 
+    /// Syncs that made appends durable since the partition was opened.
+    pub(crate) fn syncs_count(&self) -> u64 {
+        self.log.syncs_count()
+    }
+
     pub(crate) fn report(&self) -> PartitionReport {
         PartitionReport {
             stats: PartitionStats {

@@ -92,12 +92,13 @@ async fn open_websocket(
     stream: TcpStream,
     address: SocketAddr,
 ) -> Option<Transport> {
-    // Batches are compressed by who produces them, if at all; the protocol has no extensions.
-    let config = ws::Config::new()
-        .uncompressed()
+    let mut config = ws::Config::new()
         .handshake_timeout(shard.limits.handshake_timeout)
         .limits(|limits| limits.frame_bytes_max = shard.limits.frame_bytes_max as u64)
         .message_bytes_max(shard.limits.frame_bytes_max as u64);
+    if !shard.machine.websocket_deflate {
+        config = config.uncompressed();
+    }
     let page_stream = stream.clone();
     let accepting = Box::pin(ws::accept_with(stream, &config));
     let incoming = futures_util::select_biased! {

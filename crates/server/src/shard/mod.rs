@@ -42,6 +42,7 @@ pub(crate) struct Machine {
     pub(crate) started: Instant,
     pub(crate) tcp_address: std::net::SocketAddr,
     pub(crate) websocket_address: std::net::SocketAddr,
+    pub(crate) websocket_deflate: bool,
 }
 
 /// A partition of this shard, or why it cannot be used.
@@ -288,6 +289,7 @@ impl Shard {
             let slot = self.partitions.borrow_mut().remove(&key);
             if let Some(Slot::Open(partition)) = slot {
                 partition.close().await;
+                self.metrics.log_ended(partition.syncs_count());
             }
             self.storage.remove_partition(key).await;
         }
@@ -334,20 +336,24 @@ impl Shard {
     }
 
     pub(crate) fn report(&self) -> ShardReport {
+        let mut metrics = self.metrics.snapshot();
         let partitions = self
             .partitions
             .borrow()
             .iter()
             .map(|(key, slot)| {
                 let report = match slot {
-                    Slot::Open(partition) => partition.report(),
+                    Slot::Open(partition) => {
+                        metrics.log_syncs_total += partition.syncs_count();
+                        partition.report()
+                    }
                     Slot::Unavailable(_) => crate::partition::PartitionReport::unavailable(),
                 };
                 (*key, report)
             })
             .collect();
         ShardReport {
-            metrics: self.metrics.snapshot(),
+            metrics,
             partitions,
             clients: self.clients.borrow().values().cloned().collect(),
         }
