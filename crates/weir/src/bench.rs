@@ -6,10 +6,13 @@
 mod actor;
 mod arguments;
 mod batches;
+mod health;
 mod machine;
 mod measure;
+mod null_server;
 mod plan;
 mod process;
+mod progress;
 mod report;
 mod round;
 mod table;
@@ -23,12 +26,14 @@ pub(crate) use arguments::Command;
 use arguments::{Arguments, Saved};
 use plan::Plan;
 use process::Server;
+use progress::Progress;
 
 /// # Errors
 /// One line that says which argument, which file, which server or which actor failed.
 pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
     match (command.saved, command.measured) {
         (Some(Saved::Report(arguments)), _) => visual::run(&arguments),
+        (Some(Saved::NullServer(arguments)), _) => null_server::run(&arguments),
         (None, Some(arguments)) => run(arguments, &command.pictures),
         (None, None) => anyhow::bail!("weir bench needs a kind and a transport, see --help"),
     }
@@ -43,19 +48,19 @@ fn run(arguments: Arguments, pictures: &visual::Pictures) -> anyhow::Result<()> 
     };
     // The server has its cores by now; what follows is the load and gets the others.
     process::pin_to(&plan.client_cores)?;
+    let machine = machine::facts(server.data.as_deref());
+    let progress = Progress::new(&plan);
     let mut rounds = Vec::new();
     for number in 1..=plan.rounds {
         for transport in plan.transports_of_round(number) {
-            progress(&format!(
-                "round {number} of {} over {transport}",
-                plan.rounds
-            ));
-            let round = round::run(&plan, &server, transport, number)
-                .with_context(|| format!("round {number} over {transport}"))?;
+            let name = format!("round {number} of {} over {transport}", plan.rounds);
+            progress.begin(name.clone(), plan.batches_of_round());
+            let round = round::run(&plan, &server, transport, number, &progress).context(name)?;
             rounds.push(round);
         }
     }
-    let report = report::Report::new(&plan, &server, rounds);
+    progress.end();
+    let report = report::Report::new(&plan, &server, machine, rounds);
     server.stop()?;
     let saved = report.to_json();
     if let Some(path) = &arguments.json {
@@ -68,14 +73,4 @@ fn run(arguments: Arguments, pictures: &visual::Pictures) -> anyhow::Result<()> 
     output
         .write_all(table::render(&report).as_bytes())
         .context("cannot write the table")
-}
-
-/// One line for whoever watches a terminal, nothing for a pipe.
-fn progress(text: &str) {
-    use std::io::IsTerminal;
-    let mut error = std::io::stderr();
-    if error.is_terminal() {
-        // Nobody is left to tell when the terminal is gone.
-        let _ = write!(error, "\r\x1b[2K{text}\r");
-    }
 }

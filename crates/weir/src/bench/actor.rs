@@ -1,6 +1,6 @@
 //! What a producer and a consumer do, one request after the other.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,10 @@ use anyhow::{Context, ensure};
 use client::{Client, Consumer, ConsumerKind, Identifier, PollRequest, PollingStrategy, Target};
 use compio_runtime::time::{sleep, sleep_until};
 
-use super::batches::{self, Batch};
+use super::batches::Batch;
 use super::measure::{Clock, Done, Pace, Recorder};
 use super::plan::{Length, Plan};
+use super::progress::Progress;
 
 pub(crate) const TOPIC: &str = "bench";
 pub(crate) const GROUP: &str = "bench";
@@ -19,21 +20,36 @@ pub(crate) const GROUP: &str = "bench";
 /// would put load on the server that no real consumer does.
 const EMPTY_POLL_PAUSE: Duration = Duration::from_micros(500);
 
+/// What the actors of a round have in common.
+#[derive(Clone)]
+pub(crate) struct Course {
+    pub(crate) clock: Clock,
+    pub(crate) plan: Rc<Plan>,
+    pub(crate) progress: Rc<Progress>,
+}
+
+/// From when each batch of a producer is measured, in the order of sending: its consumer sees them
+/// in the same order. Kept here and not in the batches, so that those are built once.
+pub(crate) type Stamps = Rc<RefCell<Vec<Instant>>>;
+
 /// A loop that goes on until its round is over.
 struct Loop {
     clock: Clock,
     length: Length,
     pace: Pace,
     recorder: Recorder,
+    progress: Rc<Progress>,
 }
 
 impl Loop {
-    fn new(plan: &Plan, clock: Clock) -> Loop {
+    fn new(course: &Course) -> Loop {
+        let clock = course.clock;
         Loop {
             clock,
-            length: plan.length,
-            pace: Pace::new(clock, plan.interval()),
+            length: course.plan.length,
+            pace: Pace::new(clock, course.plan.interval()),
             recorder: Recorder::new(clock),
+            progress: course.progress.clone(),
         }
     }
 
@@ -53,7 +69,9 @@ impl Loop {
 
     fn done(&mut self, from: Instant, done: Done) {
         let now = Instant::now();
-        self.recorder.record(from, now, done);
+        if self.recorder.record(from, now, done) {
+            self.progress.done(done.payload_bytes);
+        }
         self.pace.is_done(now);
     }
 }
@@ -66,52 +84,25 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    pub(crate) async fn run(mut self, plan: Plan, clock: Clock) -> anyhow::Result<Recorder> {
-        let mut work = Loop::new(&plan, clock);
+    /// Writes down the start of each batch in `stamps`, for a consumer to compare.
+    pub(crate) async fn run(
+        mut self,
+        course: Course,
+        stamps: Option<Stamps>,
+    ) -> anyhow::Result<Recorder> {
+        let mut work = Loop::new(&course);
         let mut turns = 0;
         while let Some(from) = work.turn().await {
             let batch = &self.batches[turns % self.batches.len()];
             let target = &self.targets[turns % self.targets.len()];
+            if let Some(stamps) = &stamps {
+                stamps.borrow_mut().push(from);
+            }
             self.client
                 .send_batch(target, batch.message_count, batch.bytes.clone())
                 .await?;
-            let messages = u64::from(batch.message_count);
-            work.done(
-                from,
-                Done {
-                    messages,
-                    payload_bytes: batch.payload_bytes,
-                },
-            );
+            work.done(from, batch.done());
             turns += 1;
-        }
-        Ok(work.recorder)
-    }
-
-    /// [`Producer::run`] with the moment of sending in each batch, for a consumer to compare.
-    pub(crate) async fn run_stamped(
-        mut self,
-        plan: Plan,
-        clock: Clock,
-    ) -> anyhow::Result<Recorder> {
-        let mut work = Loop::new(&plan, clock);
-        let payload = vec![7; *plan.message_bytes.end() as usize];
-        let sizes = vec![payload.len(); plan.messages_per_batch as usize];
-        while let Some(from) = work.turn().await {
-            // What the intended start was, for an actor that has fallen behind.
-            let stamp = microseconds_since(clock.start, from);
-            let batch = batches::build(&payload, &sizes, stamp);
-            self.client
-                .send_batch(&self.targets[0], batch.message_count, batch.bytes)
-                .await?;
-            let messages = u64::from(batch.message_count);
-            work.done(
-                from,
-                Done {
-                    messages,
-                    payload_bytes: batch.payload_bytes,
-                },
-            );
         }
         Ok(work.recorder)
     }
@@ -125,18 +116,14 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Polls what is there, from the beginning again after its end.
-    pub(crate) async fn run(
-        mut self,
-        plan: Plan,
-        clock: Clock,
-        filled_batches: u64,
-    ) -> anyhow::Result<Recorder> {
-        let mut work = Loop::new(&plan, clock);
+    pub(crate) async fn run(mut self, course: Course) -> anyhow::Result<Recorder> {
+        let mut work = Loop::new(&course);
+        let plan = &course.plan;
+        let filled_batches = plan.fill_batches();
         let mut turns = 0;
         while let Some(from) = work.turn().await {
             let offset = (turns % filled_batches) * u64::from(plan.messages_per_batch);
-            let stream = self.stream.clone();
-            let request = Reader::offset_request(&plan, &stream, offset);
+            let request = Reader::offset_request(plan, &self.stream, offset);
             let polled = self.client.poll(&request).await?;
             ensure!(
                 polled.message_count() == plan.messages_per_batch,
@@ -162,53 +149,43 @@ impl Reader {
     /// that brought something, or with `stamps` those since the batch's stamp.
     pub(crate) async fn follow(
         mut self,
-        plan: Plan,
-        clock: Clock,
+        course: Course,
         is_producing: Rc<Cell<bool>>,
-        stamps: bool,
+        stamps: Option<Stamps>,
     ) -> anyhow::Result<Recorder> {
-        let mut recorder = Recorder::new(clock);
+        let plan = &course.plan;
+        let mut recorder = Recorder::new(course.clock);
         let mut offset = 0;
-        let stream = self.stream.clone();
         loop {
             // Looked at before polling: what was sent before it turned false is then found.
             let may_come_more = is_producing.get();
-            let from = Instant::now();
-            let polled = self
-                .client
-                .poll(&Reader::offset_request(&plan, &stream, offset))
-                .await?;
+            let mut from = Instant::now();
+            let request = Reader::offset_request(plan, &self.stream, offset);
+            let polled = self.client.poll(&request).await?;
             let now = Instant::now();
             if polled.message_count() == 0 {
                 if !may_come_more {
                     return Ok(recorder);
                 }
-                if !stamps {
+                if stamps.is_none() {
                     sleep(EMPTY_POLL_PAUSE).await;
                 }
                 continue;
             }
-            offset += u64::from(polled.message_count());
-            if !stamps {
-                recorder.record(from, now, done_of(&polled));
-                continue;
-            }
-            for batch in polled.batches() {
-                let sent = Duration::from_micros(batch.header().origin_timestamp);
-                let payload_bytes = batch
-                    .frames()
-                    .map(|frame| frame.payload().len() as u64)
-                    .sum();
-                let messages = u64::from(batch.message_count());
-                recorder.record(
-                    clock.start + sent,
-                    now,
-                    Done {
-                        messages,
-                        payload_bytes,
-                    },
+            if let Some(stamps) = &stamps {
+                // A poll asks for as many messages as a batch has, from where the last one ended.
+                ensure!(
+                    polled.message_count() == plan.messages_per_batch,
+                    "polled {} messages at offset {offset}, not a batch of {}",
+                    polled.message_count(),
+                    plan.messages_per_batch
                 );
+                let number = offset / u64::from(plan.messages_per_batch);
+                let stamp = stamps.borrow().get(number as usize).copied();
+                from = stamp.context("a batch came that nobody sent")?;
             }
+            offset += u64::from(polled.message_count());
+            recorder.record(from, now, done_of(&polled));
         }
     }
 }
@@ -221,13 +198,10 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) async fn run(
-        mut self,
-        plan: Plan,
-        clock: Clock,
-        filled_batches: u64,
-    ) -> anyhow::Result<Recorder> {
-        let mut work = Loop::new(&plan, clock);
+    pub(crate) async fn run(mut self, course: Course) -> anyhow::Result<Recorder> {
+        let mut work = Loop::new(&course);
+        let plan = &course.plan;
+        let filled_batches = plan.fill_batches();
         let mut turns = 0;
         ensure!(
             !self.partitions.is_empty(),
@@ -276,8 +250,4 @@ fn done_of(polled: &client::Polled) -> Done {
         messages,
         payload_bytes: (polled.records_bytes() - batch_heads) as u64 - heads,
     }
-}
-
-fn microseconds_since(start: Instant, moment: Instant) -> u64 {
-    u64::try_from(moment.saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX)
 }

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
 pub(crate) enum Transport {
     Tcp,
     Websocket,
+    /// WebSocket through tungstenite, at the load's side.
+    WebsocketBridge,
     /// TCP and WebSocket in alternating rounds of one run.
     Compare,
 }
@@ -49,6 +51,9 @@ pub(crate) struct Command {
 pub(crate) enum Saved {
     /// Draw a saved run, or compare two.
     Report(super::visual::Arguments),
+    /// The server of --self-test: takes what comes, answers at once, keeps nothing.
+    #[command(hide = true)]
+    NullServer(super::null_server::Arguments),
 }
 
 /// Put load on a server and measure it.
@@ -58,6 +63,9 @@ pub(crate) struct Arguments {
     pub(crate) kind: Kind,
     /// How they reach the server.
     pub(crate) transport: Transport,
+    /// With compare: rounds over the WebSocket bridge as well.
+    #[arg(long)]
+    pub(crate) bridge: bool,
 
     /// A running server's TCP address; without it a server is started for the run.
     #[arg(long, value_name = "HOST:PORT")]
@@ -71,6 +79,13 @@ pub(crate) struct Arguments {
     /// Start a server for the run (what happens without --server).
     #[arg(long, conflicts_with = "server")]
     pub(crate) spawn: bool,
+    /// Measure the load itself: against a server that answers at once and keeps nothing.
+    #[arg(long, conflicts_with_all = ["server", "spawn", "data_dir"])]
+    pub(crate) self_test: bool,
+    /// Process of a running server on this machine, whose CPU time and memory are read. Default:
+    /// what the server says, where it is at a loopback address.
+    #[arg(long, value_name = "PID", requires = "server")]
+    pub(crate) server_process: Option<u32>,
     /// Where the started server keeps its data; removed at the end. Default: a directory of its
     /// own in the system's temporary directory.
     #[arg(long, value_name = "PATH", conflicts_with = "server")]
@@ -96,6 +111,9 @@ pub(crate) struct Arguments {
     /// Consumers. Default: 1.
     #[arg(long, value_name = "COUNT")]
     pub(crate) consumers: Option<u32>,
+    /// Streams that the actors of the pinned kinds share. Default: one for each actor or pair.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) streams: Option<u32>,
     /// Partitions of the topic of the balanced kinds. Default: one per actor.
     #[arg(long, value_name = "COUNT")]
     pub(crate) partitions: Option<u32>,
@@ -108,11 +126,11 @@ pub(crate) struct Arguments {
     /// Bytes of one payload, fixed (1000) or in a range (200..1000).
     #[arg(long, value_name = "BYTES", default_value = "1000")]
     pub(crate) message_size: String,
-    /// Batches that each actor sends or polls in a round, after warming up.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
-    pub(crate) batches: u64,
+    /// Batches that each actor sends or polls in a round, after warming up. Default: 1,000.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) batches: Option<u64>,
     /// Seconds of a round instead of a number of batches.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "batches")]
     pub(crate) seconds: Option<u64>,
     /// Seconds at the start of a round that are not measured.
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
@@ -126,12 +144,18 @@ pub(crate) struct Arguments {
     /// Rounds for each transport.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub(crate) rounds: u32,
-    /// Durability of the topics: persisted or replicated.
+    /// Durability of the topics, a name that the server knows.
     #[arg(long, value_name = "POLICY", default_value = "persisted")]
     pub(crate) durability: String,
-    /// The workload of the first published comparison: 4 actors with a stream each, 1,000 messages
-    /// of 1,000 bytes, 40,000 batches, 100 MB/s each.
+    /// Offer compression (permessage-deflate) over WebSocket; a started server agrees.
     #[arg(long)]
+    pub(crate) deflate: bool,
+    /// The workload of the first published comparison: 4 actors with a stream each, batches of
+    /// 1,000 messages of 1,000 bytes, 10,000 for each actor (40 GB), 100 MB/s for each actor.
+    /// --unlimited, --batches and --seconds change that much of it.
+    #[arg(long, conflicts_with_all = [
+        "producers", "consumers", "streams", "messages_per_batch", "message_size", "rate_limit",
+    ])]
     pub(crate) seed_workload: bool,
     /// Seed of payloads and sizes.
     #[arg(long, value_name = "NUMBER", default_value_t = 2_026)]

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use client::{BatchBuilder, Message};
 
+use super::measure::Done;
 use super::plan::Plan;
 
 /// How many different batches a producer of varying sizes sends in turn. Fixed sizes need one.
@@ -14,6 +15,15 @@ pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
     pub(crate) message_count: u32,
     pub(crate) payload_bytes: u64,
+}
+
+impl Batch {
+    pub(crate) fn done(&self) -> Done {
+        Done {
+            messages: u64::from(self.message_count),
+            payload_bytes: self.payload_bytes,
+        }
+    }
 }
 
 /// The batches of one producer, in the order in which it sends them, again and again.
@@ -29,13 +39,12 @@ pub(crate) fn of_producer(plan: &Plan, producer: u32) -> Vec<Batch> {
             for _ in 0..plan.messages_per_batch {
                 sizes.push(random.u32(plan.message_bytes.clone()) as usize);
             }
-            build(&payload, &sizes, 0)
+            build(&payload, &sizes)
         })
         .collect()
 }
 
-/// One batch whose messages were made at `origin_timestamp` (microseconds).
-pub(crate) fn build(payload: &[u8], sizes: &[usize], origin_timestamp: u64) -> Batch {
+fn build(payload: &[u8], sizes: &[usize]) -> Batch {
     let payload_bytes: usize = sizes.iter().sum();
     let frame_bytes = wire::batch::FRAME_HEADER_BYTES * sizes.len();
     let mut buffer =
@@ -44,7 +53,6 @@ pub(crate) fn build(payload: &[u8], sizes: &[usize], origin_timestamp: u64) -> B
     for size in sizes {
         let message = Message {
             payload: &payload[..*size],
-            origin_timestamp,
             ..Message::default()
         };
         builder

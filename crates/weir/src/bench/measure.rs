@@ -69,10 +69,11 @@ impl Recorder {
         }
     }
 
-    /// Records a batch whose clock started at `from`; what started while warming up is left out.
-    pub(crate) fn record(&mut self, from: Instant, until: Instant, done: Done) {
+    /// Records a batch whose clock started at `from`, unless that was while warming up; whether it
+    /// did.
+    pub(crate) fn record(&mut self, from: Instant, until: Instant, done: Done) -> bool {
         if from < self.measured_from {
-            return;
+            return false;
         }
         let latency = until.saturating_duration_since(from);
         self.latencies
@@ -90,6 +91,7 @@ impl Recorder {
         second.payload_bytes += done.payload_bytes;
         second.latency_sum += latency;
         second.latency_max = second.latency_max.max(latency);
+        true
     }
 
     /// From the start of measuring to the last batch.

@@ -12,6 +12,18 @@ use super::process;
 /// A rate that a laptop's disk keeps up with when each batch is synced.
 const RATE_LIMIT_DEFAULT_MB: f64 = 20.0;
 const MEGABYTE: f64 = 1_000_000.0;
+const BATCHES_DEFAULT: u64 = 1_000;
+
+/// Payload bytes that are put before consumers in all; they read them again and again.
+const FILL_BYTES_MAX: f64 = 256_000_000.0;
+/// Batches for each partition at least, whatever they weigh.
+const FILL_BATCHES_MIN: u64 = 16;
+
+/// Actors of the first published comparison, with a stream each.
+const SEED_ACTORS: u32 = 4;
+/// Batches of all its actors: 40,000,000 messages, 40 GB.
+pub(crate) const SEED_BATCHES_ALL: u64 = 40_000;
+const SEED_RATE_MB: f64 = 100.0;
 
 /// More actors than this need more than one load process to be honest.
 const ACTORS_MAX: u32 = 1_000;
@@ -22,9 +34,12 @@ const ROUNDS_MAX: u32 = 100;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) kind: Kind,
-    transport: Transport,
+    /// In the order of a table; the first is what the others are compared with.
+    pub(crate) transports: Vec<TransportKind>,
     pub(crate) producers: u32,
     pub(crate) consumers: u32,
+    /// Of the pinned kinds; the balanced ones have one.
+    pub(crate) streams: u32,
     pub(crate) partitions: u32,
     pub(crate) connections: u32,
     pub(crate) messages_per_batch: u32,
@@ -35,6 +50,10 @@ pub(crate) struct Plan {
     pub(crate) rate_bytes: Option<f64>,
     pub(crate) rounds: u32,
     pub(crate) durability: String,
+    pub(crate) deflate: bool,
+    pub(crate) seed_workload: bool,
+    /// The server is one that keeps nothing: nothing has to be prepared there.
+    pub(crate) self_test: bool,
     pub(crate) seed: u64,
     pub(crate) driver: ws::DriverChoice,
     pub(crate) client_cores: Vec<usize>,
@@ -55,52 +74,26 @@ impl Plan {
         if arguments.seed_workload {
             apply_seed_workload(&mut arguments);
         }
-        let producers = arguments.producers.unwrap_or(1);
-        let consumers = arguments.consumers.unwrap_or(1);
-        let count = |name, value: u32, max| {
-            ensure!(
-                (1..=max).contains(&value),
-                "--{name} must be from 1 to {max}, not {value}"
-            );
-            Ok(value)
-        };
-        count("producers", producers, ACTORS_MAX)?;
-        count("consumers", consumers, ACTORS_MAX)?;
-        count("rounds", arguments.rounds, ROUNDS_MAX)?;
-        count("connections", arguments.connections, CONNECTIONS_MAX)?;
-        let messages_max = wire::limits::BATCH_MESSAGE_COUNT_MAX;
-        count(
-            "messages-per-batch",
-            arguments.messages_per_batch,
-            messages_max,
-        )?;
         ensure!(
-            !arguments.kind.has_pairs() || producers == consumers,
-            "{producers} producers and {consumers} consumers make no pairs"
+            !arguments.self_test || arguments.kind != Kind::IdleConnections,
+            "--self-test measures load, and idle-connections has none"
         );
+        let actors = Actors::new(&arguments)?;
+        check_counts(&arguments)?;
         let message_bytes = parse_size(&arguments.message_size)?;
         check_batch_bytes(*message_bytes.end(), arguments.messages_per_batch)?;
-        let partitions = arguments.partitions.unwrap_or(match arguments.kind {
-            Kind::BalancedProducer => producers,
-            Kind::BalancedConsumerGroup => consumers,
-            _ => 1,
-        });
-        count(
-            "partitions",
-            partitions,
-            wire::limits::PARTITIONS_PER_REQUEST_MAX,
-        )?;
-        let durability = arguments.durability.clone();
+        let transports = transports(&arguments)?;
         ensure!(
-            ["persisted", "replicated"].contains(&durability.as_str()),
-            "--durability is persisted or replicated, not {durability}"
+            !arguments.deflate || transports.contains(&TransportKind::WebSocket),
+            "--deflate compresses over WebSocket, which is not among the transports"
         );
         Ok(Plan {
             kind: arguments.kind,
-            transport: arguments.transport,
-            producers,
-            consumers,
-            partitions,
+            transports,
+            producers: actors.producers,
+            consumers: actors.consumers,
+            streams: actors.streams,
+            partitions: actors.partitions,
             connections: arguments.connections,
             messages_per_batch: arguments.messages_per_batch,
             message_bytes,
@@ -108,7 +101,10 @@ impl Plan {
             warm_up: Duration::from_secs(arguments.warm_up),
             rate_bytes: rate(&arguments)?,
             rounds: arguments.rounds,
-            durability,
+            durability: arguments.durability.clone(),
+            deflate: arguments.deflate,
+            seed_workload: arguments.seed_workload,
+            self_test: arguments.self_test,
             seed: arguments.seed,
             driver: arguments.driver.parse().map_err(|_| {
                 anyhow::anyhow!(
@@ -122,11 +118,7 @@ impl Plan {
 
     /// The order changes from round to round, so that neither side always runs on a fresh disk.
     pub(crate) fn transports_of_round(&self, number: u32) -> Vec<TransportKind> {
-        let mut transports = match self.transport {
-            Transport::Tcp => vec![TransportKind::Tcp],
-            Transport::Websocket => vec![TransportKind::WebSocket],
-            Transport::Compare => vec![TransportKind::Tcp, TransportKind::WebSocket],
-        };
+        let mut transports = self.transports.clone();
         if number.is_multiple_of(2) {
             transports.reverse();
         }
@@ -134,7 +126,43 @@ impl Plan {
     }
 
     pub(crate) fn is_comparison(&self) -> bool {
-        self.transport == Transport::Compare
+        self.transports.len() > 1
+    }
+
+    /// Partitions that each stream's topic has.
+    pub(crate) fn partitions_of_stream(&self) -> u32 {
+        if self.kind.is_balanced() {
+            self.partitions
+        } else {
+            1
+        }
+    }
+
+    /// Batches that are put into each partition before consumers read them.
+    pub(crate) fn fill_batches(&self) -> u64 {
+        let wanted = match self.length {
+            Length::Batches(count) => count,
+            Length::Time(_) => u64::MAX,
+        };
+        if self.seed_workload && wanted < u64::MAX {
+            // As there: nothing is read twice, and most comes from the disk.
+            return wanted.max(FILL_BATCHES_MIN);
+        }
+        let places = f64::from(self.streams) * f64::from(self.partitions_of_stream());
+        let fitting = FILL_BYTES_MAX / self.batch_payload_bytes() / places;
+        wanted.min(fitting as u64).max(FILL_BATCHES_MIN)
+    }
+
+    /// Batches of all measured actors in one round, where that is what ends it.
+    pub(crate) fn batches_of_round(&self) -> Option<u64> {
+        let Length::Batches(count) = self.length else {
+            return None;
+        };
+        let actors = match self.kind {
+            Kind::PinnedConsumer | Kind::BalancedConsumerGroup => self.consumers,
+            _ => self.producers,
+        };
+        Some(count * u64::from(actors))
     }
 
     /// Payload bytes of an average batch.
@@ -159,6 +187,11 @@ impl Kind {
         )
     }
 
+    /// Whether all actors work on the partitions of one topic.
+    pub(crate) fn is_balanced(self) -> bool {
+        matches!(self, Kind::BalancedProducer | Kind::BalancedConsumerGroup)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::PinnedProducer => "pinned-producer",
@@ -172,16 +205,110 @@ impl Kind {
     }
 }
 
+/// Who works on what.
+struct Actors {
+    producers: u32,
+    consumers: u32,
+    streams: u32,
+    partitions: u32,
+}
+
+impl Actors {
+    fn new(arguments: &Arguments) -> anyhow::Result<Actors> {
+        let producers = arguments.producers.unwrap_or(1);
+        let consumers = arguments.consumers.unwrap_or(1);
+        check_count("producers", producers, ACTORS_MAX)?;
+        check_count("consumers", consumers, ACTORS_MAX)?;
+        ensure!(
+            !arguments.kind.has_pairs() || producers == consumers,
+            "{producers} producers and {consumers} consumers make no pairs"
+        );
+        let actors = match arguments.kind {
+            Kind::PinnedConsumer | Kind::BalancedConsumerGroup => consumers,
+            _ => producers,
+        };
+        let is_balanced = arguments.kind.is_balanced();
+        let streams = arguments.streams.unwrap_or(actors);
+        check_streams(arguments.kind, streams, actors, arguments.streams.is_some())?;
+        let partitions = arguments
+            .partitions
+            .unwrap_or(if is_balanced { actors } else { 1 });
+        let partitions_max = wire::limits::PARTITIONS_PER_REQUEST_MAX;
+        check_count("partitions", partitions, partitions_max)?;
+        Ok(Actors {
+            producers,
+            consumers,
+            streams: if is_balanced { 1 } else { streams },
+            partitions,
+        })
+    }
+}
+
+fn check_counts(arguments: &Arguments) -> anyhow::Result<()> {
+    check_count("rounds", arguments.rounds, ROUNDS_MAX)?;
+    check_count("connections", arguments.connections, CONNECTIONS_MAX)?;
+    let messages_max = wire::limits::BATCH_MESSAGE_COUNT_MAX;
+    check_count(
+        "messages-per-batch",
+        arguments.messages_per_batch,
+        messages_max,
+    )
+}
+
+fn check_count(name: &str, value: u32, max: u32) -> anyhow::Result<()> {
+    ensure!(
+        (1..=max).contains(&value),
+        "--{name} must be from 1 to {max}, not {value}"
+    );
+    Ok(())
+}
+
 fn apply_seed_workload(arguments: &mut Arguments) {
-    arguments.producers = Some(4);
-    arguments.consumers = Some(4);
+    arguments.producers = Some(SEED_ACTORS);
+    arguments.consumers = Some(SEED_ACTORS);
     arguments.messages_per_batch = 1_000;
     arguments.message_size = "1000".to_owned();
-    arguments.batches = 40_000;
-    arguments.seconds = None;
-    if !arguments.unlimited {
-        arguments.rate_limit = Some(100.0);
+    if arguments.seconds.is_none() {
+        arguments.batches = arguments
+            .batches
+            .or(Some(SEED_BATCHES_ALL / u64::from(SEED_ACTORS)));
     }
+    if !arguments.unlimited {
+        arguments.rate_limit = Some(SEED_RATE_MB);
+    }
+}
+
+fn transports(arguments: &Arguments) -> anyhow::Result<Vec<TransportKind>> {
+    let mut transports = match arguments.transport {
+        Transport::Tcp => vec![TransportKind::Tcp],
+        Transport::Websocket => vec![TransportKind::WebSocket],
+        Transport::WebsocketBridge => vec![TransportKind::WebSocketBridge],
+        Transport::Compare => vec![TransportKind::Tcp, TransportKind::WebSocket],
+    };
+    if arguments.bridge {
+        ensure!(
+            arguments.transport == Transport::Compare,
+            "--bridge adds rounds to compare; alone it is the transport websocket-bridge"
+        );
+        transports.push(TransportKind::WebSocketBridge);
+    }
+    Ok(transports)
+}
+
+fn check_streams(kind: Kind, streams: u32, actors: u32, is_given: bool) -> anyhow::Result<()> {
+    ensure!(
+        !is_given || !kind.is_balanced(),
+        "--streams is for the pinned kinds; the balanced ones share one, see --partitions"
+    );
+    ensure!(
+        (1..=actors).contains(&streams),
+        "--streams must be from 1 to {actors}, one for each actor, not {streams}"
+    );
+    ensure!(
+        !kind.has_pairs() || streams == actors,
+        "each pair has a stream of its own: --streams must be {actors}"
+    );
+    Ok(())
 }
 
 fn length(arguments: &Arguments) -> anyhow::Result<Length> {
@@ -189,8 +316,9 @@ fn length(arguments: &Arguments) -> anyhow::Result<Length> {
         ensure!(seconds > 0, "--seconds must be at least 1");
         return Ok(Length::Time(Duration::from_secs(seconds)));
     }
-    ensure!(arguments.batches > 0, "--batches must be at least 1");
-    Ok(Length::Batches(arguments.batches))
+    let batches = arguments.batches.unwrap_or(BATCHES_DEFAULT);
+    ensure!(batches > 0, "--batches must be at least 1");
+    Ok(Length::Batches(batches))
 }
 
 fn rate(arguments: &Arguments) -> anyhow::Result<Option<f64>> {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,9 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::arguments::{Arguments, Kind, Transport};
+use super::health;
 
 /// A server to put load on.
 pub(crate) struct Server {
+    /// Of TCP and of WebSocket.
     addresses: [Option<(String, u16)>; 2],
     credentials: (String, String),
     /// The process, where it can be looked into.
@@ -22,7 +24,21 @@ pub(crate) struct Server {
     /// What it said about itself when it was ready.
     pub(crate) description: String,
     child: Option<Child>,
-    data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
+    has_health: bool,
+}
+
+/// What a round looks at to see what the server does.
+pub(crate) struct Observed {
+    pub(crate) process: Option<u32>,
+    /// Where it may tell what it counts.
+    pub(crate) health: Option<(String, u16)>,
+}
+
+impl Observed {
+    pub(crate) async fn syncs(&self) -> Option<u64> {
+        health::log_syncs(self.health.as_ref()?).await
+    }
 }
 
 impl Server {
@@ -49,8 +65,18 @@ impl Server {
             description: format!("running at {address}"),
             child: None,
             data: None,
+            has_health: true,
         };
-        server.process = server.find_process()?;
+        server.process = match arguments.server_process {
+            None => server.find_process()?,
+            Some(process) => {
+                ensure!(
+                    usage(process).is_some(),
+                    "--server-process {process} cannot be looked into"
+                );
+                Some(process)
+            }
+        };
         Ok(server)
     }
 
@@ -61,9 +87,13 @@ impl Server {
         let process = runtime.block_on(async {
             let options = client::Options::default();
             let mut client = client::Client::connect_with(&address, options).await?;
-            Ok::<_, client::Error>(client.stats().await?.process_id)
+            // A server that tells no statistics is measured without its costs.
+            Ok::<_, client::Error>(client.stats().await.ok().map(|stats| stats.process_id))
         });
         let process = process.with_context(|| format!("cannot use the server at {address}"))?;
+        let Some(process) = process else {
+            return Ok(None);
+        };
         let is_local = address.host == "localhost"
             || address
                 .host
@@ -76,27 +106,16 @@ impl Server {
     pub(crate) fn spawn(arguments: &Arguments) -> anyhow::Result<Server> {
         // Children inherit the cores of the thread that starts them.
         pin_to(&server_cores(arguments)?)?;
-        let data = match &arguments.data_dir {
-            Some(path) => path.clone(),
-            None => std::env::temp_dir().join(format!("weir-bench-{}", std::process::id())),
-        };
-        ensure!(
-            !data.exists(),
-            "{} exists; the run would remove it",
-            data.display()
-        );
         let credentials = ("bench".to_owned(), format!("bench-{}", std::process::id()));
         let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args([
-                "serve",
-                "--tcp",
-                "127.0.0.1:0",
-                "--websocket",
-                "127.0.0.1:0",
-            ])
-            .args(["--driver", &arguments.driver, "--log", "warn", "--data-dir"])
-            .arg(&data);
+        let data = if arguments.self_test {
+            command.args(["bench", "null-server", "--driver", &arguments.driver]);
+            None
+        } else {
+            let data = data_directory(arguments)?;
+            serve(&mut command, arguments, &data);
+            Some(data)
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WEIR_") {
                 command.env_remove(name);
@@ -118,8 +137,9 @@ impl Server {
             credentials,
             process: Some(child.id()),
             description: String::new(),
-            data: Some(data),
+            data,
             child: None,
+            has_health: !arguments.self_test,
         };
         end_with_signals(child.id(), server.data.clone())?;
         let output = child
@@ -138,12 +158,24 @@ impl Server {
             *place = Some((address.ip().to_string(), address.port()));
         }
         let (driver, shards) = (field(&line, "driver")?, field(&line, "shards")?);
-        server.description = format!("started for the run, {driver}, {shards} shards");
+        server.description = if arguments.self_test {
+            format!("none: the load against what answers at once and keeps nothing, {driver}")
+        } else {
+            format!("started for the run, {driver}, {shards} shards")
+        };
         Ok(server)
     }
 
+    pub(crate) fn observed(&self) -> Observed {
+        let [_, websocket] = &self.addresses;
+        Observed {
+            process: self.process,
+            health: websocket.clone().filter(|_| self.has_health),
+        }
+    }
+
     pub(crate) fn address(&self, transport: TransportKind) -> anyhow::Result<Address> {
-        let index = usize::from(transport == TransportKind::WebSocket);
+        let index = usize::from(transport != TransportKind::Tcp);
         let (host, port) = self.addresses[index]
             .clone()
             .context("the server's address")?;
@@ -183,6 +215,32 @@ impl Drop for Server {
             let _ = std::fs::remove_dir_all(data);
         }
     }
+}
+
+fn data_directory(arguments: &Arguments) -> anyhow::Result<PathBuf> {
+    let data = match &arguments.data_dir {
+        Some(path) => path.clone(),
+        None => std::env::temp_dir().join(format!("weir-bench-{}", std::process::id())),
+    };
+    ensure!(
+        !data.exists(),
+        "{} exists; the run would remove it",
+        data.display()
+    );
+    Ok(data)
+}
+
+fn serve(command: &mut Command, arguments: &Arguments, data: &Path) {
+    command
+        .args(["serve", "--tcp", "127.0.0.1:0"])
+        .args(["--websocket", "127.0.0.1:0"])
+        .args(["--driver", &arguments.driver, "--log", "warn"])
+        .args([
+            "--websocket-deflate",
+            if arguments.deflate { "true" } else { "false" },
+        ])
+        .arg("--data-dir")
+        .arg(data);
 }
 
 /// Takes the server along when a signal ends the run.

@@ -1,14 +1,17 @@
 //! From rounds to figures: per transport, and WebSocket over TCP.
 
 use client::TransportKind;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::arguments::Kind;
-use super::machine;
 use super::measure::Recorder;
-use super::plan::{Length, Plan};
+use super::plan::Plan;
 use super::process::Server;
 use super::round::{Cost, Outcome, Round};
+
+mod json;
+
+pub(crate) use json::name;
 
 /// Version of the JSON file's layout; docs/benchmarks.md describes it.
 pub(crate) const SCHEMA: u32 = 1;
@@ -28,6 +31,8 @@ pub(crate) const PERCENTILES: [(&str, f64); 5] = [
 pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
     server: String,
+    /// Facts of the machine.
+    machine: Value,
     rounds: Vec<Round>,
 }
 
@@ -48,10 +53,16 @@ pub(crate) struct Figure {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(plan: &'a Plan, server: &Server, rounds: Vec<Round>) -> Report<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        server: &Server,
+        machine: Value,
+        rounds: Vec<Round>,
+    ) -> Report<'a> {
         Report {
             plan,
             server: server.description.clone(),
+            machine,
             rounds,
         }
     }
@@ -68,10 +79,22 @@ impl<'a> Report<'a> {
     }
 
     pub(crate) fn transports(&self) -> Vec<TransportKind> {
-        [TransportKind::Tcp, TransportKind::WebSocket]
-            .into_iter()
-            .filter(|transport| !self.of(*transport).is_empty())
-            .collect()
+        self.plan.transports.clone()
+    }
+
+    /// What is compared: each transport with the first one, and the native WebSocket with the
+    /// bridge.
+    fn pairs(&self) -> Vec<(TransportKind, TransportKind)> {
+        use TransportKind::{WebSocket, WebSocketBridge};
+        let transports = self.transports();
+        let Some((first, others)) = transports.split_first() else {
+            return Vec::new();
+        };
+        let mut pairs: Vec<_> = others.iter().map(|other| (*other, *first)).collect();
+        if others.contains(&WebSocket) && others.contains(&WebSocketBridge) {
+            pairs.push((WebSocket, WebSocketBridge));
+        }
+        pairs
     }
 
     pub(crate) fn summary(&self, transport: TransportKind) -> Summary {
@@ -91,7 +114,7 @@ impl<'a> Report<'a> {
         Summary { figures, spread }
     }
 
-    /// Why the two transports of this run should not be compared, if they should not.
+    /// Why the transports of this run should not be compared, if they should not.
     pub(crate) fn doubt(&self) -> Option<String> {
         let spreads: Vec<Option<f64>> = self
             .transports()
@@ -111,84 +134,17 @@ impl<'a> Report<'a> {
         })
     }
 
-    pub(crate) fn to_json(&self) -> Value {
-        let mut summary = serde_json::Map::new();
-        for transport in self.transports() {
-            let figures = self.summary(transport);
-            let mut entry: serde_json::Map<String, Value> = figures
-                .figures
-                .iter()
-                .map(|figure| (figure.name.to_owned(), json!(figure.value)))
-                .collect();
-            entry.insert("spread".to_owned(), json!(figures.spread));
-            summary.insert(name(transport).to_owned(), Value::Object(entry));
-        }
-        if self.plan.is_comparison() {
-            let ratios = self
-                .ratios()
-                .into_iter()
-                .map(|(name, ratio)| (name, json!(ratio)));
-            summary.insert(
-                "websocket_over_tcp".to_owned(),
-                Value::Object(ratios.collect()),
-            );
-        }
-        json!({
-            "schema": SCHEMA,
-            "weir": env!("CARGO_PKG_VERSION"),
-            "kind": self.plan.kind.name(),
-            "server": self.server,
-            "machine": machine::facts(),
-            "parameters": parameters(self.plan),
-            "rounds": self.rounds.iter().map(Round::to_json).collect::<Vec<_>>(),
-            "summary": summary,
-            "doubt": self.doubt(),
-        })
-    }
-
-    /// WebSocket over TCP for each figure that both have.
-    pub(crate) fn ratios(&self) -> Vec<(String, f64)> {
-        let tcp = self.summary(TransportKind::Tcp).figures;
-        let websocket = self.summary(TransportKind::WebSocket).figures;
-        websocket
-            .iter()
+    /// One transport over another for each figure that both have.
+    fn ratios(&self, over: TransportKind, under: TransportKind) -> Vec<(&'static str, f64)> {
+        let under = self.summary(under).figures;
+        let over = self.summary(over).figures;
+        over.iter()
             .filter_map(|over| {
-                let under = tcp.iter().find(|figure| figure.name == over.name)?;
-                (under.value > 0.0).then(|| (over.name.to_owned(), over.value / under.value))
+                let under = under.iter().find(|figure| figure.name == over.name)?;
+                (under.value > 0.0).then(|| (over.name, over.value / under.value))
             })
             .collect()
     }
-}
-
-pub(crate) fn name(transport: TransportKind) -> &'static str {
-    match transport {
-        TransportKind::Tcp => "tcp",
-        TransportKind::WebSocket => "websocket",
-    }
-}
-
-fn parameters(plan: &Plan) -> Value {
-    let (batches, seconds) = match plan.length {
-        Length::Batches(count) => (Some(count), None),
-        Length::Time(time) => (None, Some(time.as_secs())),
-    };
-    json!({
-        "producers": plan.producers,
-        "consumers": plan.consumers,
-        "partitions": plan.partitions,
-        "connections": plan.connections,
-        "messages_per_batch": plan.messages_per_batch,
-        "message_bytes_min": plan.message_bytes.start(),
-        "message_bytes_max": plan.message_bytes.end(),
-        "batches": batches,
-        "seconds": seconds,
-        "warm_up_seconds": plan.warm_up.as_secs(),
-        "rate_bytes_per_second": plan.rate_bytes,
-        "rounds": plan.rounds,
-        "durability": plan.durability,
-        "seed": plan.seed,
-        "client_cores": plan.client_cores,
-    })
 }
 
 impl Round {
@@ -208,38 +164,6 @@ impl Round {
         };
         sum(actors)
     }
-
-    fn to_json(&self) -> Value {
-        let mut round = json!({
-            "round": self.number,
-            "transport": name(self.transport),
-            "client_driver": self.driver.to_string(),
-            "server": self.server.map(cost_to_json),
-            "client": self.client.map(cost_to_json),
-        });
-        match &self.result {
-            Outcome::Idle {
-                connections,
-                connecting,
-            } => {
-                round["connections"] = json!(connections);
-                round["connecting_seconds"] = json!(connecting.as_secs_f64());
-            }
-            Outcome::Load {
-                producers,
-                consumers,
-            } => {
-                for (role, actors) in [("producers", producers), ("consumers", consumers)] {
-                    let each: Vec<Value> = actors.iter().map(recorder_to_json).collect();
-                    round[role] = json!({
-                        "total": sum(actors).as_ref().map(total_to_json),
-                        "each": each,
-                    });
-                }
-            }
-        }
-        round
-    }
 }
 
 fn sum(actors: &[Recorder]) -> Option<Recorder> {
@@ -249,64 +173,6 @@ fn sum(actors: &[Recorder]) -> Option<Recorder> {
         all.add(actor);
     }
     Some(all)
-}
-
-fn cost_to_json(cost: Cost) -> Value {
-    json!({
-        "cpu_seconds": cost.cpu.as_secs_f64(),
-        "resident_before_bytes": cost.resident_before_bytes,
-        "resident_after_bytes": cost.resident_after_bytes,
-        "resident_peak_bytes": cost.resident_peak_bytes,
-    })
-}
-
-fn recorder_to_json(recorder: &Recorder) -> Value {
-    let latencies = &recorder.latencies;
-    let mut latency = json!({
-        "min": microseconds(latencies.min()),
-        "avg": latencies.mean() / 1e3,
-        "std_dev": latencies.stdev() / 1e3,
-        "max": microseconds(latencies.max()),
-    });
-    for (name, quantile) in PERCENTILES {
-        latency[name] = json!(microseconds(latencies.value_at_quantile(quantile)));
-    }
-    json!({
-        "batches": recorder.batches,
-        "messages": recorder.messages,
-        "payload_bytes": recorder.payload_bytes,
-        "seconds": recorder.elapsed().as_secs_f64(),
-        "latency_us": latency,
-    })
-}
-
-/// With what charts are drawn from: the histogram and the course of time.
-fn total_to_json(recorder: &Recorder) -> Value {
-    let mut total = recorder_to_json(recorder);
-    total["histogram_us"] = recorder
-        .latencies
-        .iter_recorded()
-        .map(|value| {
-            json!([
-                microseconds(value.value_iterated_to()),
-                value.count_at_value()
-            ])
-        })
-        .collect();
-    total["each_second"] = recorder
-        .seconds
-        .iter()
-        .map(|second| {
-            let count = second.batches.max(1) as f64;
-            json!({
-                "batches": second.batches,
-                "payload_bytes": second.payload_bytes,
-                "latency_avg_us": second.latency_sum.as_secs_f64() * 1e6 / count,
-                "latency_max_us": second.latency_max.as_secs_f64() * 1e6,
-            })
-        })
-        .collect();
-    total
 }
 
 fn microseconds(nanoseconds: u64) -> f64 {
@@ -344,20 +210,29 @@ fn load_figures(rounds: &[&Round]) -> Vec<Figure> {
         add("messages_per_second", "/s", all.messages as f64 / seconds);
         add("batches_per_second", "/s", all.batches as f64 / seconds);
     }
-    if all.batches > 0 {
-        for (name, of) in [
-            (
-                "server_cpu_per_batch",
-                server_cost as fn(&Round) -> Option<Cost>,
-            ),
-            ("client_cpu_per_batch", client_cost),
-        ] {
-            let costs: Option<Vec<Cost>> = rounds.iter().map(|round| of(round)).collect();
-            if let Some(costs) = costs {
-                let cpu: f64 = costs.iter().map(|cost| cost.cpu.as_secs_f64()).sum();
-                add(name, "µs", cpu * 1e6 / all.batches as f64);
-            }
-        }
+    for (side, cost) in [
+        (
+            ["server_cpu_per_batch", "server_cpu_per_message"],
+            server_cost as fn(&Round) -> Option<Cost>,
+        ),
+        (
+            ["client_cpu_per_batch", "client_cpu_per_message"],
+            client_cost,
+        ),
+    ] {
+        let costs: Option<Vec<Cost>> = rounds.iter().map(|round| cost(round)).collect();
+        let Some(costs) = costs.filter(|_| all.batches > 0) else {
+            continue;
+        };
+        let cpu: f64 = costs.iter().map(|cost| cost.cpu.as_secs_f64() * 1e6).sum();
+        let [of_batch, of_message] = side;
+        add(of_batch, "µs", cpu / all.batches as f64);
+        add(of_message, "µs", cpu / all.messages.max(1) as f64);
+    }
+    let syncs: Option<u64> = rounds.iter().map(|round| round.syncs).sum();
+    if let Some(syncs) = syncs.filter(|syncs| *syncs > 0 && seconds > 0.0) {
+        add("syncs_per_second", "/s", syncs as f64 / seconds);
+        add("batches_per_sync", "", all.batches as f64 / syncs as f64);
     }
     if let Some(peak) = server_peak(rounds) {
         add("server_peak_memory", "MiB", peak as f64 / 1_048_576.0);

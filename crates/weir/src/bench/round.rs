@@ -5,24 +5,21 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use client::{Client, Options, Target, TransportKind};
+use client::{Client, Options, TransportKind};
 use compio_runtime::time::sleep_until;
 use compio_runtime::{JoinHandle, spawn};
 
-use super::actor::{self, GROUP, Member, Producer, Reader, TOPIC};
+use super::actor::{Course, Member, Producer, Reader, Stamps};
 use super::arguments::Kind;
-use super::batches;
 use super::measure::{Clock, Recorder};
-use super::plan::{Length, Plan};
+use super::plan::Plan;
 use super::process::{self, Server, Usage};
+use super::progress::Progress;
+
+mod prepare;
 
 /// From the last actor connected to the first batch: enough that none starts late.
 const START_DELAY: Duration = Duration::from_millis(50);
-
-/// Payload bytes that are put before consumers in all; they read them again and again.
-const FILL_BYTES_MAX: f64 = 256_000_000.0;
-/// Batches for each consumer at least, whatever they weigh.
-const FILL_BATCHES_MIN: u64 = 16;
 
 /// Batches under way at once while connections are opened.
 const CONNECTING_MAX: usize = 16;
@@ -37,6 +34,8 @@ pub(crate) struct Round {
     pub(crate) server: Option<Cost>,
     /// Of this process, while measuring.
     pub(crate) client: Option<Cost>,
+    /// Syncs of the server's logs while measuring, where it tells them.
+    pub(crate) syncs: Option<u64>,
 }
 
 /// What came out of it.
@@ -80,6 +79,7 @@ pub(crate) fn run(
     server: &Server,
     transport: TransportKind,
     number: u32,
+    progress: &Rc<Progress>,
 ) -> anyhow::Result<Round> {
     let options = ws::RuntimeOptions {
         driver: plan.driver,
@@ -92,8 +92,9 @@ pub(crate) fn run(
             server,
             transport,
             number,
+            progress,
         };
-        let (result, server, client) = match plan.kind {
+        let (result, costs) = match plan.kind {
             Kind::IdleConnections => stage.idle().await?,
             _ => stage.load().await?,
         };
@@ -102,8 +103,9 @@ pub(crate) fn run(
             transport,
             driver,
             result,
-            server,
-            client,
+            server: costs.server,
+            client: costs.client,
+            syncs: costs.syncs,
         })
     })
 }
@@ -113,204 +115,73 @@ struct Stage<'a> {
     server: &'a Server,
     transport: TransportKind,
     number: u32,
+    progress: &'a Rc<Progress>,
 }
 
-type Measured = (Outcome, Option<Cost>, Option<Cost>);
+/// What both sides did from one sample to another.
+struct Costs {
+    server: Option<Cost>,
+    client: Option<Cost>,
+    syncs: Option<u64>,
+}
+
+type Measured = (Outcome, Costs);
 type Actors = Vec<JoinHandle<anyhow::Result<Recorder>>>;
 
 impl Stage<'_> {
     async fn connect(&self) -> anyhow::Result<Client> {
         let address = self.server.address(self.transport)?;
-        let client = Client::connect_with(&address, Options::default()).await;
+        let client = Client::connect_with(&address, self.options()).await;
         client.with_context(|| format!("cannot connect to {address}"))
     }
 
     async fn connect_with_token(&self, token: &str) -> anyhow::Result<Client> {
         let mut address = self.server.address(self.transport)?;
         address.credentials = None;
-        let mut client = Client::connect_with(&address, Options::default()).await?;
+        let mut client = Client::connect_with(&address, self.options()).await?;
         client.login_with_token(token).await?;
         Ok(client)
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            compress: self.plan.deflate,
+            ..Options::default()
+        }
     }
 
     async fn load(&self) -> anyhow::Result<Measured> {
         let mut admin = self.connect().await?;
         let streams = self.create_streams(&mut admin).await?;
-        let filled_batches = self.fill(&mut admin, &streams).await?;
-        let mut connected = Connected::default();
-        for index in 0..self.producers_count() {
-            connected
-                .producers
-                .push(self.producer(index, &streams).await?);
-        }
-        for _ in 0..self.consumers_count() {
-            connected.consumers.push(self.connect().await?);
-        }
+        self.fill(&streams).await?;
+        let mut connected = self.connect_actors(&streams).await?;
         let shares = self.shares(&mut connected.consumers, &streams).await?;
         let start = Instant::now() + START_DELAY;
         let clock = Clock {
             start,
             measured_from: start + self.plan.warm_up,
         };
-        let before = spawn(sample(clock.measured_from, self.server.process));
-        let (producers, consumers) = self.start(connected, shares, &streams, clock, filled_batches);
+        let before = spawn(Sample::first(clock.measured_from, self.server.observed()));
+        let watching = spawn(self.progress.clone().watch(clock));
+        let course = Course {
+            clock,
+            plan: Rc::new(self.plan.clone()),
+            progress: self.progress.clone(),
+        };
+        let (producers, consumers) = self.start(connected, shares, &streams, &course);
         let producers = join_all(producers).await?;
         let consumers = join_all(consumers).await?;
-        let (server_after, client_after) = sample(Instant::now(), self.server.process).await;
-        let (server_before, client_before) = before
+        let after = Sample::last(&self.server.observed()).await;
+        drop(watching);
+        let before = before
             .await
             .map_err(|_| anyhow::anyhow!("the sampler ended early"))?;
         self.delete_streams(&mut admin, &streams).await?;
-        Ok((
-            Outcome::Load {
-                producers,
-                consumers,
-            },
-            Cost::between(server_before, server_after),
-            Cost::between(client_before, client_after),
-        ))
-    }
-
-    fn producers_count(&self) -> u32 {
-        match self.plan.kind {
-            Kind::PinnedConsumer | Kind::BalancedConsumerGroup => 0,
-            _ => self.plan.producers,
-        }
-    }
-
-    fn consumers_count(&self) -> u32 {
-        match self.plan.kind {
-            Kind::PinnedProducer | Kind::BalancedProducer => 0,
-            _ => self.plan.consumers,
-        }
-    }
-
-    fn is_balanced(&self) -> bool {
-        matches!(
-            self.plan.kind,
-            Kind::BalancedProducer | Kind::BalancedConsumerGroup
-        )
-    }
-
-    /// A stream for each pinned actor or pair, one for all balanced ones.
-    async fn create_streams(&self, admin: &mut Client) -> anyhow::Result<Vec<String>> {
-        let count = if self.is_balanced() {
-            1
-        } else {
-            self.producers_count().max(self.consumers_count())
+        let result = Outcome::Load {
+            producers,
+            consumers,
         };
-        let mut streams = Vec::new();
-        for index in 0..count {
-            let process = std::process::id();
-            let name = format!(
-                "bench-{process}-{}-{:?}-{index}",
-                self.number, self.transport
-            );
-            admin
-                .create_stream(&name)
-                .await
-                .context("cannot create a stream")?;
-            let options = [("durability", self.plan.durability.as_str())];
-            let partitions = if self.is_balanced() {
-                self.plan.partitions
-            } else {
-                1
-            };
-            admin
-                .create_topic(name.as_str(), TOPIC, partitions, &options)
-                .await
-                .context("cannot create a topic")?;
-            if self.plan.kind == Kind::BalancedConsumerGroup {
-                admin.create_group(name.as_str(), TOPIC, GROUP).await?;
-            }
-            streams.push(name);
-        }
-        Ok(streams)
-    }
-
-    async fn delete_streams(&self, admin: &mut Client, streams: &[String]) -> anyhow::Result<()> {
-        for stream in streams {
-            admin
-                .delete_stream(stream.as_str())
-                .await
-                .context("cannot delete a stream")?;
-        }
-        Ok(())
-    }
-
-    /// Puts batches before consumers; how many for each partition.
-    async fn fill(&self, admin: &mut Client, streams: &[String]) -> anyhow::Result<u64> {
-        if self.producers_count() > 0 {
-            return Ok(0);
-        }
-        let partitions = if self.is_balanced() {
-            self.plan.partitions
-        } else {
-            1
-        };
-        let places = streams.len() as u64 * u64::from(partitions);
-        let fitting = FILL_BYTES_MAX / self.plan.batch_payload_bytes() / places as f64;
-        let wanted = match self.plan.length {
-            Length::Batches(count) => count,
-            Length::Time(_) => u64::MAX,
-        };
-        let count = wanted.min(fitting as u64).max(FILL_BATCHES_MIN);
-        let batches = batches::of_producer(self.plan, 0);
-        for stream in streams {
-            for partition in 0..partitions {
-                let target = Target::new(stream.as_str(), TOPIC, partition);
-                for batch in batches.iter().cycle().take(count as usize) {
-                    let bytes = batch.bytes.clone();
-                    admin
-                        .send_batch(&target, batch.message_count, bytes)
-                        .await?;
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    async fn producer(&self, index: u32, streams: &[String]) -> anyhow::Result<Producer> {
-        let targets = if self.is_balanced() {
-            // Each starts at another partition, so that they do not move in step.
-            let partitions = self.plan.partitions;
-            (0..partitions)
-                .map(|turn| Target::new(streams[0].as_str(), TOPIC, (index + turn) % partitions))
-                .collect()
-        } else {
-            vec![Target::new(streams[index as usize].as_str(), TOPIC, 0)]
-        };
-        let batches = batches::of_producer(self.plan, index);
-        Ok(Producer {
-            client: self.connect().await?,
-            targets,
-            batches,
-        })
-    }
-
-    /// The partitions of each member of the group, once all have joined.
-    async fn shares(
-        &self,
-        consumers: &mut [Client],
-        streams: &[String],
-    ) -> anyhow::Result<Vec<Vec<u32>>> {
-        if self.plan.kind != Kind::BalancedConsumerGroup {
-            return Ok(Vec::new());
-        }
-        let stream = streams[0].as_str();
-        for client in consumers.iter_mut() {
-            actor::join(client, stream).await?;
-        }
-        let mut shares = Vec::new();
-        for client in consumers.iter_mut() {
-            let assignment = client.sync_group(stream, TOPIC, GROUP).await?;
-            shares.push(assignment.context("a member is none")?.partitions);
-        }
-        ensure!(
-            shares.iter().map(Vec::len).sum::<usize>() == self.plan.partitions as usize,
-            "the group's partitions are not all dealt"
-        );
-        Ok(shares)
+        Ok((result, before.until(&after)))
     }
 
     fn start(
@@ -318,23 +189,18 @@ impl Stage<'_> {
         connected: Connected,
         mut shares: Vec<Vec<u32>>,
         streams: &[String],
-        clock: Clock,
-        filled_batches: u64,
+        course: &Course,
     ) -> (Actors, Actors) {
         let kind = self.plan.kind;
-        let is_stamped = kind == Kind::EndToEndLatency;
-        let mut flags = Vec::new();
+        let mut followed = Vec::new();
         let mut producers = Vec::new();
         for producer in connected.producers {
             let is_producing = Rc::new(Cell::new(true));
-            flags.push(is_producing.clone());
-            let plan = self.plan.clone();
+            let stamps = (kind == Kind::EndToEndLatency).then(Stamps::default);
+            followed.push((is_producing.clone(), stamps.clone()));
+            let course = course.clone();
             producers.push(spawn(async move {
-                let result = if is_stamped {
-                    producer.run_stamped(plan, clock).await
-                } else {
-                    producer.run(plan, clock).await
-                };
+                let result = producer.run(course, stamps).await;
                 // Also after an error: the consumer must not wait for more.
                 is_producing.set(false);
                 result
@@ -342,7 +208,7 @@ impl Stage<'_> {
         }
         let mut consumers = Vec::new();
         for (index, client) in connected.consumers.into_iter().enumerate() {
-            let plan = self.plan.clone();
+            let course = course.clone();
             if kind == Kind::BalancedConsumerGroup {
                 let partitions = std::mem::take(&mut shares[index]);
                 let member = Member {
@@ -350,16 +216,16 @@ impl Stage<'_> {
                     stream: streams[0].clone(),
                     partitions,
                 };
-                consumers.push(spawn(member.run(plan, clock, filled_batches)));
+                consumers.push(spawn(member.run(course)));
                 continue;
             }
             let reader = Reader {
                 client,
-                stream: streams[index].clone(),
+                stream: streams[index % streams.len()].clone(),
             };
-            consumers.push(match flags.get(index) {
-                Some(flag) => spawn(reader.follow(plan, clock, flag.clone(), is_stamped)),
-                None => spawn(reader.run(plan, clock, filled_batches)),
+            consumers.push(match followed.get(index).cloned() {
+                Some((flag, stamps)) => spawn(reader.follow(course, flag, stamps)),
+                None => spawn(reader.run(course)),
             });
         }
         (producers, consumers)
@@ -376,7 +242,7 @@ impl Stage<'_> {
             .create_token(&token_name, None)
             .await
             .context("cannot create a token")?;
-        let (server_before, client_before) = sample(Instant::now(), self.server.process).await;
+        let before = Sample::first(Instant::now(), self.server.observed()).await;
         let begin = Instant::now();
         let mut clients = Vec::new();
         while clients.len() < self.plan.connections as usize {
@@ -389,7 +255,7 @@ impl Stage<'_> {
             }
         }
         let connecting = begin.elapsed();
-        let (server_after, client_after) = sample(Instant::now(), self.server.process).await;
+        let after = Sample::last(&self.server.observed()).await;
         for client in &mut clients {
             client.ping().await.context("an idle connection was lost")?;
         }
@@ -397,14 +263,11 @@ impl Stage<'_> {
             .delete_token(&token_name)
             .await
             .context("cannot delete the token")?;
-        Ok((
-            Outcome::Idle {
-                connections: self.plan.connections,
-                connecting,
-            },
-            Cost::between(server_before, server_after),
-            Cost::between(client_before, client_after),
-        ))
+        let result = Outcome::Idle {
+            connections: self.plan.connections,
+            connecting,
+        };
+        Ok((result, before.until(&after)))
     }
 }
 
@@ -426,15 +289,53 @@ async fn join_all(actors: Actors) -> anyhow::Result<Vec<Recorder>> {
     Ok(recorders)
 }
 
-/// What the server and this process have cost until `moment`.
-async fn sample(moment: Instant, server: Option<u32>) -> (Option<Usage>, Option<Usage>) {
-    if moment > Instant::now() {
-        sleep_until(moment).await;
+/// What the server and this process have cost until a moment, and how often the server synced.
+struct Sample {
+    server: Option<Usage>,
+    client: Option<Usage>,
+    syncs: Option<u64>,
+}
+
+impl Sample {
+    /// Asks first and looks then: what asking costs belongs to neither side.
+    async fn first(moment: Instant, observed: process::Observed) -> Sample {
+        if moment > Instant::now() {
+            sleep_until(moment).await;
+        }
+        let syncs = observed.syncs().await;
+        Sample {
+            syncs,
+            ..Sample::without_asking(&observed)
+        }
     }
-    (
-        server.and_then(process::usage),
-        process::usage(std::process::id()),
-    )
+
+    /// Looks first and asks then.
+    async fn last(observed: &process::Observed) -> Sample {
+        let looked = Sample::without_asking(observed);
+        Sample {
+            syncs: observed.syncs().await,
+            ..looked
+        }
+    }
+
+    fn without_asking(observed: &process::Observed) -> Sample {
+        Sample {
+            server: observed.process.and_then(process::usage),
+            client: process::usage(std::process::id()),
+            syncs: None,
+        }
+    }
+
+    fn until(&self, after: &Sample) -> Costs {
+        Costs {
+            server: Cost::between(self.server, after.server),
+            client: Cost::between(self.client, after.client),
+            syncs: self
+                .syncs
+                .zip(after.syncs)
+                .map(|(before, after)| after.saturating_sub(before)),
+        }
+    }
 }
 
 /// Makes room for so many sockets.

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use super::plan::{Plan, SEED_BATCHES_ALL};
 use super::report::{Figure, Report, name};
 
-/// A table with a column for each transport, and the ratio when there are two.
+/// A table with a column for each transport, and the ratios of the others to the first.
 pub(crate) fn render(report: &Report<'_>) -> String {
     let mut text = String::new();
     let plan = report.plan;
@@ -17,7 +18,7 @@ pub(crate) fn render(report: &Report<'_>) -> String {
     let _ = writeln!(text, "{} · server {}", plan.kind.name(), report.server());
     let _ = writeln!(
         text,
-        "{} messages of {} in a batch · {} · {}\n",
+        "{} messages of {} in a batch · {} · {}{}\n",
         plan.messages_per_batch,
         sizes(plan.message_bytes.clone()),
         match plan.rate_bytes {
@@ -25,20 +26,22 @@ pub(crate) fn render(report: &Report<'_>) -> String {
             None => "as fast as it goes".to_owned(),
         },
         plan.durability,
+        if plan.deflate { " · compressed" } else { "" },
     );
-    let mut head = format!("{:<28}", "");
-    for (name, _) in &columns {
-        let _ = write!(head, "{name:>14}");
+    if let Some(shortened) = seed_shortened(plan) {
+        let _ = writeln!(text, "{shortened}\n");
     }
-    if columns.len() == 2 {
-        let _ = write!(head, "{:>14}", "ws / tcp");
-    }
-    let _ = writeln!(text, "{head}");
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let _ = writeln!(text, "{}", head(&names));
     let Some((_, first)) = columns.first() else {
         return text;
     };
     for figure in &first.figures {
-        let _ = write!(text, "{:<28}", format!("{} [{}]", figure.name, figure.unit));
+        let label = match figure.unit {
+            "" => figure.name.to_owned(),
+            unit => format!("{} [{unit}]", figure.name),
+        };
+        let _ = write!(text, "{label:<28}");
         let values: Vec<Option<f64>> = columns
             .iter()
             .map(|(_, summary)| find(&summary.figures, figure.name))
@@ -49,10 +52,13 @@ pub(crate) fn render(report: &Report<'_>) -> String {
                 None => drop(write!(text, "{:>14}", "-")),
             }
         }
-        if let [Some(tcp), Some(websocket)] = values[..]
-            && tcp > 0.0
-        {
-            let _ = write!(text, "{:>14.2}", websocket / tcp);
+        for value in values.iter().skip(1) {
+            match (values[0], value) {
+                (Some(first), Some(value)) if first > 0.0 => {
+                    let _ = write!(text, "{:>14.2}", value / first);
+                }
+                _ => drop(write!(text, "{:>14}", "-")),
+            }
         }
         text.push('\n');
     }
@@ -68,6 +74,41 @@ pub(crate) fn render(report: &Report<'_>) -> String {
         let _ = writeln!(text, "\nCareful: {doubt}.");
     }
     text
+}
+
+/// Says it where the first published comparison's workload is asked for and is not run in full.
+fn seed_shortened(plan: &Plan) -> Option<String> {
+    if !plan.seed_workload {
+        return None;
+    }
+    match plan.batches_of_round() {
+        Some(SEED_BATCHES_ALL) => None,
+        Some(batches) => Some(format!(
+            "The seed's workload shortened: {batches} batches instead of {SEED_BATCHES_ALL}."
+        )),
+        None => Some("The seed's workload by time instead of by its batches.".to_owned()),
+    }
+}
+
+fn head(names: &[&str]) -> String {
+    let mut head = format!("{:<28}", "");
+    for name in names {
+        let _ = write!(head, "{:>14}", short(name));
+    }
+    for name in names.iter().skip(1) {
+        let ratio = format!("{} / {}", short(name), short(names[0]));
+        let _ = write!(head, "{ratio:>14}");
+    }
+    head
+}
+
+/// A column is narrow.
+fn short(transport: &str) -> &str {
+    match transport {
+        "websocket" => "ws",
+        "websocket-bridge" => "bridge",
+        other => other,
+    }
 }
 
 fn find(figures: &[Figure], name: &str) -> Option<f64> {

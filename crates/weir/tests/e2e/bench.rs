@@ -1,60 +1,41 @@
 //! `weir bench`: every kind runs against a server of its own and reports what it did.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{run_to_end, weir};
+use crate::harness::{
+    Driver, PASSWORD, PATIENCE, Server, Setup, Transport, USERNAME, run_to_end, weir,
+};
+use crate::http::get;
+use crate::pictures::Drawn;
 
-/// A short run over both transports; the JSON file that it wrote.
+/// A short run over all transports; the JSON file that it wrote, which its page shows.
 fn bench(kind: &str, more: &[&str]) -> Value {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let json = directory.path().join("report.json");
-    let mut command = weir();
-    command
-        .args([
-            "bench",
-            kind,
-            "compare",
-            "--rounds",
-            "1",
-            "--warm-up",
-            "0",
-            "--unlimited",
-        ])
-        .args([
-            "--messages-per-batch",
-            "10",
-            "--message-size",
-            "50..100",
-            "--batches",
-            "20",
-        ])
-        .args(more)
-        .arg("--data-dir")
-        .arg(directory.path().join("data"))
-        .arg("--json")
-        .arg(&json);
-    let output = run_to_end(command);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", output.status);
-    let table = String::from_utf8(output.stdout).expect("text");
+    let mut arguments = vec!["--bridge", "--rounds", "1", "--unlimited"];
+    arguments.extend(["--messages-per-batch", "10", "--message-size", "50..100"]);
+    if !more.contains(&"--seconds") {
+        arguments.extend(["--batches", "20"]);
+    }
+    arguments.extend(more);
+    let drawn = Drawn::of(&[kind, "compare"], &arguments);
+    let table = &drawn.table;
     assert!(
-        table.starts_with(kind) && table.contains("ws / tcp"),
+        table.starts_with(kind) && table.contains("ws / tcp") && table.contains("bridge / tcp"),
         "{table}"
     );
-    assert!(
-        !directory.path().join("data").exists(),
-        "the run's data is left behind"
-    );
-    let text = std::fs::read_to_string(&json).expect("the JSON file");
-    let report: Value = serde_json::from_str(&text).expect("JSON");
-    crate::pictures::check_schema(&report);
-    assert_eq!(report["schema"], 1);
-    assert_eq!(report["kind"], kind);
-    assert_eq!(report["rounds"].as_array().expect("rounds").len(), 2);
-    report
+    assert_eq!(drawn.run["schema"], 1);
+    assert_eq!(drawn.run["kind"], kind);
+    let rounds = drawn.run["rounds"].as_array().expect("rounds");
+    assert_eq!(rounds.len(), 3);
+    if drawn.run["parameters"]["self_test"] == false {
+        drawn.check_page(1000);
+    }
+    drawn.run
 }
 
-/// What each of both rounds counted for one role.
+/// What each round counted for one role.
 fn check_counts(report: &Value, role: &str, batches: u64, messages: u64) {
     for round in report["rounds"].as_array().expect("rounds") {
         let total = &round[role]["total"];
@@ -73,14 +54,24 @@ fn check_counts(report: &Value, role: &str, batches: u64, messages: u64) {
         assert_eq!(counted, batches);
         assert!(round["server"]["cpu_seconds"].as_f64().expect("a number") > 0.0);
     }
-    for side in ["tcp", "websocket", "websocket_over_tcp"] {
+    for side in [
+        "tcp",
+        "websocket",
+        "websocket_bridge",
+        "websocket_over_tcp",
+        "websocket_bridge_over_tcp",
+        "websocket_over_websocket_bridge",
+    ] {
         for figure in [
             "avg",
             "p50",
+            "p95",
             "p99",
+            "p999",
             "p9999",
             "throughput",
             "server_cpu_per_batch",
+            "client_cpu_per_message",
         ] {
             let value = report["summary"][side][figure].as_f64();
             assert!(
@@ -95,6 +86,34 @@ fn check_counts(report: &Value, role: &str, batches: u64, messages: u64) {
 fn pinned_producer() {
     let report = bench("pinned-producer", &["--producers", "2"]);
     check_counts(&report, "producers", 40, 400);
+    for round in report["rounds"].as_array().expect("rounds") {
+        let syncs = round["server_syncs"].as_u64().expect("a count");
+        // Two partitions, each of which syncs for one batch or for some that waited.
+        assert!((2..=40).contains(&syncs), "{syncs}");
+    }
+    let machine = &report["machine"];
+    for fact in ["disk_file_system", "disk_device", "disk_mount_options"] {
+        assert!(machine[fact].is_string(), "{fact} {machine}");
+    }
+    for fact in ["disk_free_bytes", "disk_buffered_write_4_kib_p50_us"] {
+        assert!(machine[fact].as_f64().is_some_and(|value| value > 0.0));
+    }
+}
+
+#[test]
+fn producers_share_streams_and_end_by_time() {
+    let report = bench(
+        "pinned-producer",
+        &["--producers", "3", "--streams", "2", "--seconds", "1"],
+    );
+    assert_eq!(report["parameters"]["streams"], 2);
+    for round in report["rounds"].as_array().expect("rounds") {
+        let each = round["producers"]["each"].as_array().expect("actors");
+        let batches = |actor: &Value| actor["batches"].as_u64().expect("a count");
+        assert!(each.iter().all(|actor| batches(actor) > 0), "{round}");
+        let sum: u64 = each.iter().map(batches).sum();
+        assert_eq!(round["producers"]["total"]["batches"], sum);
+    }
 }
 
 #[test]
@@ -146,6 +165,151 @@ fn idle_connections() {
 }
 
 #[test]
+fn compressed_batches_are_produced_and_polled() {
+    for kind in ["pinned-producer", "pinned-consumer"] {
+        let drawn = Drawn::of(
+            &[kind, "websocket"],
+            &[
+                "--deflate",
+                "--rounds",
+                "1",
+                "--unlimited",
+                "--batches",
+                "20",
+            ],
+        );
+        assert_eq!(drawn.run["parameters"]["deflate"], true);
+        assert!(drawn.table.contains("compressed"), "{}", drawn.table);
+    }
+}
+
+/// What the load itself can do, without a server that does anything.
+#[test]
+fn self_tests_measure_the_load() {
+    for kind in [
+        "pinned-producer",
+        "balanced-consumer-group",
+        "end-to-end-latency",
+    ] {
+        let report = bench(kind, &["--self-test"]);
+        assert_eq!(report["parameters"]["self_test"], true);
+        let server = report["server"].as_str().expect("text");
+        assert!(server.starts_with("none: "), "{server}");
+        for round in report["rounds"].as_array().expect("rounds") {
+            assert!(round["server_syncs"].is_null());
+        }
+    }
+}
+
+/// The arguments that name a running server.
+fn at(server: &Server) -> Vec<String> {
+    let credentials = format!("{USERNAME}:{PASSWORD}");
+    let place = |transport| server.address(transport).to_string();
+    [
+        "--server",
+        &place(Transport::Tcp),
+        "--credentials",
+        &credentials,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+#[test]
+fn a_running_server_is_measured_with_what_it_tells() {
+    let setup = Setup::new(Transport::Tcp, Driver::IoUring);
+    let server = setup.start();
+    let small = ["--rounds", "1", "--unlimited", "--batches", "20"];
+    let run = |what: &[&str], more: &[String]| {
+        let mut arguments: Vec<&str> = small.to_vec();
+        arguments.extend(["--messages-per-batch", "10", "--message-size", "100"]);
+        arguments.extend(more.iter().map(String::as_str));
+        Drawn::of(what, &arguments)
+    };
+    // Without its WebSocket port there is no page that counts syncs: left out, not zero.
+    let drawn = run(&["pinned-producer", "tcp"], &at(&server));
+    assert!(drawn.run["rounds"][0]["server_syncs"].is_null());
+    assert!(!drawn.table.contains("syncs"), "{}", drawn.table);
+    assert!(
+        drawn.table.contains("server_cpu_per_batch"),
+        "{}",
+        drawn.table
+    );
+    assert!(drawn.run["machine"].get("disk_device").is_none());
+
+    let mut both = at(&server);
+    both.push("--server-websocket".to_owned());
+    both.push(server.websocket.to_string());
+    let drawn = run(&["pinned-producer", "compare"], &both);
+    assert!(drawn.run["rounds"][0]["server_syncs"].as_u64() > Some(0));
+    assert!(drawn.table.contains("syncs_per_second"), "{}", drawn.table);
+}
+
+/// Returns as soon as the server has answered so many.
+fn wait_for_requests(server: &Server, count: u64) {
+    let begin = Instant::now();
+    loop {
+        let (_, health) = get(server, "/health");
+        let health: Value = serde_json::from_str(&health).expect("JSON");
+        if health["metrics"]["requests_total"].as_u64() >= Some(count) {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{health}");
+    }
+}
+
+/// A server that stands still delays every batch that should have been sent meanwhile, not only
+/// the one that it has: all of them must count (no coordinated omission).
+#[test]
+fn a_stall_counts_for_all_whom_it_delayed() {
+    /// As in the run: 100 batches a second.
+    const INTERVAL: Duration = Duration::from_millis(10);
+    const BATCHES: u64 = 300;
+    const STALL: Duration = Duration::from_millis(500);
+    let setup = Setup::new(Transport::Tcp, Driver::IoUring);
+    let server = setup.start();
+    let mut arguments = at(&server);
+    arguments.extend(["--rounds", "1", "--batches", &BATCHES.to_string()].map(str::to_owned));
+    // 10 messages of 100 bytes each 10 ms.
+    arguments.extend(["--messages-per-batch", "10", "--message-size", "100"].map(str::to_owned));
+    arguments.extend(["--rate-limit", "0.1"].map(str::to_owned));
+    let running = std::thread::spawn(move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Drawn::of(&["pinned-producer", "tcp"], &arguments)
+    });
+    // Setting up takes a handful of requests; then batches come.
+    wait_for_requests(&server, 50);
+    server.signal(Signal::STOP);
+    let stopped = Instant::now();
+    std::thread::sleep(STALL);
+    server.signal(Signal::CONT);
+    let stalled = stopped.elapsed();
+    let drawn = running.join().expect("the run succeeds");
+    let histogram = &drawn.run["rounds"][0]["producers"]["total"]["histogram_us"];
+    let slower_than = |limit: Duration| -> u64 {
+        let entries = histogram.as_array().expect("a histogram").iter();
+        let slow = entries
+            .filter(|entry| entry[0].as_f64().expect("a latency") >= limit.as_micros() as f64);
+        slow.map(|entry| entry[1].as_u64().expect("a count")).sum()
+    };
+    assert_eq!(
+        drawn.run["rounds"][0]["producers"]["total"]["batches"],
+        BATCHES
+    );
+    // Batches were due throughout the stall; the one due at its middle waited for half of it.
+    // Those of the edges are not counted on.
+    for part in [4, 2] {
+        let limit = stalled / part;
+        let due = (stalled - limit).as_millis() / INTERVAL.as_millis();
+        let counted = u128::from(slower_than(limit));
+        assert!(
+            counted + 2 >= due,
+            "{counted} of {due} waited {limit:?} {histogram}"
+        );
+    }
+}
+
+#[test]
 fn wrong_arguments_get_one_line() {
     for (arguments, expected) in [
         (
@@ -155,9 +319,12 @@ fn wrong_arguments_get_one_line() {
         (&["--producers", "0"], "--producers must be from 1 to 1000"),
         (&["--rate-limit", "0"], "--rate-limit must be more than 0"),
         (&["--batches", "0"], "--batches must be at least 1"),
+        (&["--durability", "maybe"], "with durability maybe"),
+        (&["--streams", "2"], "--streams must be from 1 to 1"),
+        (&["--self-test", "--spawn"], "cannot be used with"),
         (
-            &["--durability", "maybe"],
-            "--durability is persisted or replicated",
+            &["--seed-workload", "--producers", "2"],
+            "cannot be used with",
         ),
         (
             &["--message-size", "64000000", "--messages-per-batch", "2"],

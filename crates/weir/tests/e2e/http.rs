@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use crate::harness::{Driver, Server, Setup, Transport, run};
 use crate::raw::open;
 
-fn get(server: &Server, path: &str) -> (String, String) {
+pub(crate) fn get(server: &Server, path: &str) -> (String, String) {
     let mut stream = open(server.websocket);
     let request = format!("GET {path} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
@@ -34,6 +34,7 @@ fn status_page_and_health(driver: Driver) {
         assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(health["driver"], driver.name());
         assert_eq!(health["shards"], 2);
+        assert_eq!(health["metrics"]["log_syncs_total"], 0);
         assert!(
             health
                 .as_object()
@@ -55,4 +56,33 @@ fn status_page_and_health_io_uring() {
 #[test]
 fn status_page_and_health_poll() {
     status_page_and_health(Driver::Poll);
+}
+
+/// The head of the answer to an opening handshake that offers compression.
+fn upgrade(server: &Server) -> String {
+    let mut stream = open(server.websocket);
+    let request = "GET / HTTP/1.1\r\nHost: weir\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                   Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("answered");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("text").to_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    head
+}
+
+#[test]
+fn compression_is_agreed_to_where_an_operator_wants_it() {
+    let mut setup = Setup::new(Transport::WebSocket, Driver::IoUring);
+    let head = upgrade(&setup.start());
+    assert!(!head.contains("permessage-deflate"), "{head}");
+    let switch = ("WEIR_WEBSOCKET_DEFLATE", "true".to_owned());
+    setup.options.variables.push(switch);
+    let head = upgrade(&setup.start());
+    assert!(head.contains("permessage-deflate"), "{head}");
 }

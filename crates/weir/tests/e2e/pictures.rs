@@ -40,7 +40,7 @@ document.body.dataset.overflow =
 </script></body>"##;
 
 /// Fails with all that is wrong if `report` is not what docs/benchmarks.schema.json describes.
-pub(crate) fn check_schema(report: &Value) {
+fn check_schema(report: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.schema.json");
     let text = std::fs::read_to_string(path).expect("the schema");
     let schema: Value = serde_json::from_str(&text).expect("JSON");
@@ -53,32 +53,58 @@ pub(crate) fn check_schema(report: &Value) {
 }
 
 /// A short run that was drawn.
-struct Drawn {
+pub(crate) struct Drawn {
     directory: TempDir,
-    run: Value,
+    pub(crate) run: Value,
+    /// What it printed.
+    pub(crate) table: String,
 }
 
 impl Drawn {
     fn new(kind: &str, more: &[&str]) -> Drawn {
+        let mut arguments = vec!["--rounds", "2", "--messages-per-batch", "10"];
+        arguments.extend(["--message-size", "100"]);
+        arguments.extend(more);
+        Drawn::of(&[kind, "compare"], &arguments)
+    }
+
+    /// A run of this kind and transport, against a server of its own.
+    pub(crate) fn of(what: &[&str], more: &[&str]) -> Drawn {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = directory.path().join("data");
+        let mut arguments = more.to_vec();
+        if !more.contains(&"--self-test") && !more.contains(&"--server") {
+            arguments.extend(["--data-dir", data.to_str().expect("a plain name")]);
+        }
         let file = |name: &str| directory.path().join(name);
         let mut command = weir();
         command
-            .args(["bench", kind, "compare", "--rounds", "2", "--warm-up", "0"])
-            .args(["--messages-per-batch", "10", "--message-size", "100"])
-            .args(more)
-            .arg("--data-dir")
-            .arg(file("data"))
+            .arg("bench")
+            .args(what)
+            .args(["--warm-up", "0"])
+            .args(arguments)
             .arg("--json")
             .arg(file("run.json"))
             .arg("--html")
             .arg(file("run.html"))
             .arg("--svg")
             .arg(file("charts"));
-        succeed(command);
+        let table = succeed(command);
+        assert!(!data.exists(), "the run's data is left behind");
         let text = std::fs::read_to_string(file("run.json")).expect("the JSON file");
         let run = serde_json::from_str(&text).expect("JSON");
-        Drawn { directory, run }
+        check_schema(&run);
+        Drawn {
+            directory,
+            run,
+            table,
+        }
+    }
+
+    /// Opens the page as a window of this width shows it and compares its numbers with the run's.
+    pub(crate) fn check_page(&self, width_pixels: u32) {
+        let opened = self.visit("run.html", width_pixels);
+        check_summary(&opened.document, 0, &self.run["summary"]);
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -160,8 +186,11 @@ fn check_number(text: &str, value: f64, is_bytes: bool) {
 
 /// Every number of the summary stands in the page.
 fn check_summary(document: &str, run: usize, summary: &Value) {
-    for transport in ["tcp", "websocket"] {
-        let figures = summary[transport].as_object().expect("figures");
+    for (transport, figures) in summary.as_object().expect("a summary") {
+        if transport.contains("_over_") {
+            continue;
+        }
+        let figures = figures.as_object().expect("figures");
         // The spread is one of latencies; without them it is not shown.
         let has_latencies = figures.contains_key("avg");
         for (name, value) in figures {
@@ -183,7 +212,6 @@ fn check_summary(document: &str, run: usize, summary: &Value) {
 #[test]
 fn a_page_shows_the_numbers_of_the_run() {
     let drawn = Drawn::new("pinned-producer", &["--unlimited", "--batches", "200"]);
-    check_schema(&drawn.run);
     for width_pixels in [1400, 400] {
         let Opened { document, .. } = drawn.visit("run.html", width_pixels);
         check_summary(&document, 0, &drawn.run["summary"]);
@@ -212,7 +240,6 @@ fn a_page_shows_the_numbers_of_the_run() {
 fn both_sides_of_a_pair_have_charts() {
     let kind = "pinned-producer-and-consumer";
     let drawn = Drawn::new(kind, &["--unlimited", "--batches", "50"]);
-    check_schema(&drawn.run);
     let Opened { document, .. } = drawn.visit("run.html", 1000);
     check_summary(&document, 0, &drawn.run["summary"]);
     for role in ["producers", "consumers"] {
@@ -225,7 +252,6 @@ fn both_sides_of_a_pair_have_charts() {
 #[test]
 fn idle_connections_have_a_page_without_latencies() {
     let drawn = Drawn::new("idle-connections", &["--connections", "5"]);
-    check_schema(&drawn.run);
     let Opened { document, .. } = drawn.visit("run.html", 400);
     check_summary(&document, 0, &drawn.run["summary"]);
     assert_eq!(attribute(&document, "data-read").len(), 2);

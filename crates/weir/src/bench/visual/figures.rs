@@ -46,6 +46,8 @@ const KNOWN: &[(&str, &str, Units)] = &[
         "Client CPU per message",
         MICROSECONDS,
     ),
+    ("syncs_per_second", "Syncs", PER_SECOND),
+    ("batches_per_sync", "Batches per sync", COUNT),
     ("server_peak_memory", "Server peak memory", MEBIBYTES),
     (
         "server_bytes_per_connection",

@@ -25,6 +25,8 @@ const FIGURES = {
   client_cpu_per_batch: { label: "Client CPU per batch", units: MICROSECONDS },
   server_cpu_per_message: { label: "Server CPU per message", units: MICROSECONDS },
   client_cpu_per_message: { label: "Client CPU per message", units: MICROSECONDS },
+  syncs_per_second: { label: "Syncs", units: PER_SECOND },
+  batches_per_sync: { label: "Batches per sync", units: COUNT },
   server_peak_memory: { label: "Server peak memory", units: MEBIBYTES },
   server_bytes_per_connection: { label: "Server memory per connection", units: BYTES },
   connections_per_second: { label: "Connections opened", units: PER_SECOND },

@@ -170,6 +170,7 @@ const ROUND_FIGURES = [
   ["Memory per connection", memoryPerConnection, BYTES],
   ["Server CPU", (round) => seconds(round.server), MICROSECONDS],
   ["Client CPU", (round) => seconds(round.client), MICROSECONDS],
+  ["Syncs", (round) => round.server_syncs ?? undefined, COUNT],
   ["Server peak memory", (round) => round.server?.resident_peak_bytes, BYTES],
 ];
 
@@ -194,12 +195,14 @@ const PARAMETERS = {
   rate_bytes_per_second: ["Rate limit of each actor", [["MB/s", 1e6]]],
   memory_bytes: ["Memory", BYTES],
   cpu: ["CPU"],
+  disk_free_bytes: ["Disk free", BYTES],
 };
 
 const factNames = (section) =>
   [...new Set(runs.flatMap(({ run }) => Object.keys(run[section] ?? {})))];
 const parameterNames = () => factNames("parameters");
-const parameterLabel = (name) => PARAMETERS[name]?.[0] ?? sentence(name.replace(/_seconds$/, ""));
+const parameterLabel = (name) => PARAMETERS[name]?.[0]
+  ?? sentence(name.replace(/_(seconds|us)$/, "").replace("_kib_", "_KiB_"));
 const differs = (section) => (name) =>
   new Set(runs.map(({ run }) => JSON.stringify(run[section]?.[name] ?? null))).size > 1;
 
@@ -211,6 +214,7 @@ function factText(name, value) {
   if (typeof value !== "number") return String(value);
   const units = PARAMETERS[name]?.[1];
   if (units) return shown(value, units);
+  if (name.endsWith("_us")) return shown(value, MICROSECONDS);
   if (name.endsWith("_seconds") || name === "seconds") return `${value.toLocaleString("en")} s`;
   // A seed is a name, not an amount.
   return name === "seed" ? String(value) : value.toLocaleString("en");
