@@ -293,6 +293,7 @@ mod tests {
                 "message_expiry" => "3 days",
                 "max_topic_size" => "5 GiB",
                 "delete_oldest_segments" => "false",
+                "websocket_deflate" => "true",
                 "retention_interval" => "9 s",
                 _ => "another",
             };
