@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use async_channel::Receiver;
 use ws::{DriverChoice, DriverKind, RuntimeError, RuntimeOptions};
 
+use crate::budgets::{self, TooFewFiles};
 use crate::config::{Config, Driver};
 use crate::control::{ControlPlane, ControlSnapshot, OpenError, RootUser};
 use crate::limits::Limits;
@@ -48,6 +49,9 @@ pub enum BootError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// The system allows too few open files.
+    #[error("{0}")]
+    Files(#[from] TooFewFiles),
     /// The data directory cannot be used, or its catalog not be recovered.
     #[error("{0}")]
     Catalog(OpenError),
@@ -99,10 +103,11 @@ pub fn start(config: Config) -> Result<Running, BootError> {
 /// # Errors
 /// As [`start`].
 pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> {
-    let limits = limits.with(&config);
-    raise_descriptor_limit();
+    let mut limits = limits.with(&config);
     let cores = allowed_cores();
     let shards = config.shards.map_or(cores.len().max(1), usize::from);
+    let files = budgets::fit_files(&mut limits, shards, raise_descriptor_limit())?;
+    budgets::tell(&limits, shards, files);
     let (tcp_address, tcp) = bind(config.tcp, "--tcp", shards, &limits)?;
     let (websocket_address, websocket) = bind(config.websocket, "--websocket", shards, &limits)?;
 
@@ -366,8 +371,9 @@ fn pin(core: Option<usize>) {
     }
 }
 
-/// Each connection and each segment is a descriptor: take what the system allows.
-fn raise_descriptor_limit() {
+/// Each connection and each segment is a descriptor: takes what the system allows, and says how
+/// many that are.
+fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -376,4 +382,5 @@ fn raise_descriptor_limit() {
             tracing::debug!(%error, "the descriptor limit stays as it is");
         }
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

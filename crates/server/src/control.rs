@@ -32,6 +32,8 @@ const RECORDS_BEFORE_REWRITE: usize = 10_000;
 pub(crate) struct ControlSnapshot {
     pub(crate) catalog: Catalog,
     pub(crate) groups: GroupCoordinator,
+    /// Whether everything that earlier processes left was made durable at once at the start.
+    pub(crate) was_synced: bool,
 }
 
 /// A command for the control plane.
@@ -127,9 +129,11 @@ impl ControlPlane {
             .await
             .map_err(OpenError::DataDirectory)?;
         let (journal, catalog) = recover(shard).await?;
+        let partitions_count = catalog.partitions_count();
         let snapshot = ControlSnapshot {
             catalog,
             groups: GroupCoordinator::new(now_us()),
+            was_synced: shard.storage.sync_what_is_left(partitions_count).await,
         };
         let control = Rc::new(Self {
             shard: Rc::downgrade(shard),
@@ -253,7 +257,24 @@ impl ControlPlane {
             Err(error) => panic!("a decided change does not apply: {error} ({change:?})"),
         }
         self.publish().await;
+        self.remove_remains(&change).await;
         Ok(ControlReply::Changed(change))
+    }
+
+    /// Every shard has removed its partitions; what held them goes too.
+    async fn remove_remains(&self, change: &Change) {
+        let Some(shard) = self.shard.upgrade() else {
+            return;
+        };
+        let (stream_id, topic_id) = match change {
+            Change::DeleteStream { stream_id } => (*stream_id, None),
+            Change::DeleteTopic {
+                stream_id,
+                topic_id,
+            } => (*stream_id, Some(*topic_id)),
+            _ => return,
+        };
+        shard.storage.remove_remains(stream_id, topic_id).await;
     }
 
     fn apply(&self, change: &Change) -> Result<Effects, ApplyError> {

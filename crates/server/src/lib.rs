@@ -11,6 +11,7 @@
 //! `cargo nextest run -p weir`.
 
 pub mod boot;
+mod budgets;
 pub mod catalog;
 pub mod config;
 mod control;

@@ -48,6 +48,10 @@ pub struct Limits {
     pub consumer_offsets_max: usize,
     /// Offset records in a partition's journal before it is rewritten to its live entries.
     pub offset_records_before_rewrite: usize,
+    /// What all logs of one shard share: open segments, memory for recent and old messages.
+    pub storage: storage::BudgetLimits,
+    /// Journals of consumer offsets that are open on one shard: one descriptor each.
+    pub offset_journals_open_max: usize,
     /// How often a shard looks for what is too old or too much.
     pub retention_interval: Duration,
     /// Whether a topic at its size loses its oldest segments instead of refusing messages.
@@ -78,6 +82,8 @@ impl Default for Limits {
             partitions_opening_max: 16,
             consumer_offsets_max: 65_536,
             offset_records_before_rewrite: 16_384,
+            storage: storage::BudgetLimits::default(),
+            offset_journals_open_max: 256,
             retention_interval: Duration::from_secs(60),
             delete_oldest_segments: true,
             retention_segments_max: 64,
@@ -98,6 +104,20 @@ impl Limits {
         self
     }
 }
+
+/// Memory of one idle connection, measured: `docs/benchmarks.md`.
+pub(crate) const CONNECTION_BYTES: u64 = 6 << 10;
+/// Memory of one password check (Argon2id as it is configured).
+pub(crate) const LOGIN_CHECK_BYTES: u64 = 19 << 20;
+/// Files that a process has open without any connection or partition: standard streams, the
+/// catalog, the lock, signals.
+pub(crate) const FILES_OF_PROCESS: u64 = 64;
+/// The same of a shard: ring or epoll, listeners, wakers, directories that are being synced.
+pub(crate) const FILES_OF_SHARD: u64 = 64;
+/// Connections that a shard must have room for, or the server does not start.
+pub(crate) const CONNECTIONS_MIN: usize = 32;
+/// Files of partitions that a shard must have room for.
+pub(crate) const STORAGE_FILES_MIN: usize = 32;
 
 /// Shortest and longest `retention_interval`: a look is cheap but not free, and nobody should
 /// wait for longer than a day for a disk to be given back.

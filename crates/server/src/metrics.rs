@@ -5,6 +5,9 @@ use std::cell::Cell;
 
 use serde::Serialize;
 
+use crate::catalog::PartitionKey;
+use crate::partition::PartitionReport;
+
 /// One shard's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -44,6 +47,68 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) retention_bytes_total: u64,
     /// Syncs that made appends durable, of all partitions that there were since start.
     pub(crate) log_syncs_total: u64,
+    /// What is stored.
+    pub(crate) storage: StorageSnapshot,
+}
+
+/// What the partitions of a shard held at one moment; sums over shards.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(crate) struct StorageSnapshot {
+    /// Partitions.
+    pub(crate) partitions: u64,
+    /// Partitions that take no messages.
+    pub(crate) partitions_fenced: u64,
+    /// Segments.
+    pub(crate) segments: u64,
+    /// Messages.
+    pub(crate) messages: u64,
+    /// Bytes of records.
+    pub(crate) size_bytes: u64,
+    /// Segments whose file is open.
+    pub(crate) segments_open: u64,
+    /// Bytes of recent messages in memory.
+    pub(crate) tail_bytes: u64,
+    /// Bytes of messages that wait for the disk.
+    pub(crate) pending_bytes: u64,
+    /// Bytes of old messages in memory, on their way to consumers.
+    pub(crate) read_bytes: u64,
+}
+
+impl StorageSnapshot {
+    pub(crate) fn of(
+        partitions: &[(PartitionKey, PartitionReport)],
+        in_use: storage::BudgetUse,
+    ) -> Self {
+        let mut snapshot = Self {
+            partitions: partitions.len() as u64,
+            segments_open: in_use.segments_open as u64,
+            tail_bytes: in_use.tail_bytes as u64,
+            pending_bytes: in_use.pending_bytes as u64,
+            read_bytes: in_use.read_bytes as u64,
+            ..Self::default()
+        };
+        for (_, partition) in partitions {
+            snapshot.partitions_fenced += u64::from(partition.refusal.is_some());
+            snapshot.segments += u64::from(partition.stats.segments_count);
+            snapshot.messages += partition.stats.messages_count;
+            snapshot.size_bytes += partition.stats.size_bytes;
+        }
+        snapshot
+    }
+}
+
+impl std::ops::AddAssign for StorageSnapshot {
+    fn add_assign(&mut self, other: Self) {
+        self.partitions += other.partitions;
+        self.partitions_fenced += other.partitions_fenced;
+        self.segments += other.segments;
+        self.messages += other.messages;
+        self.size_bytes += other.size_bytes;
+        self.segments_open += other.segments_open;
+        self.tail_bytes += other.tail_bytes;
+        self.pending_bytes += other.pending_bytes;
+        self.read_bytes += other.read_bytes;
+    }
 }
 
 fn add(cell: &Cell<u64>) {
@@ -107,6 +172,7 @@ impl Metrics {
             retention_segments_total: self.retention_segments.get(),
             retention_bytes_total: self.retention_bytes.get(),
             log_syncs_total: self.log_syncs.get(),
+            storage: StorageSnapshot::default(),
         }
     }
 }
@@ -123,5 +189,6 @@ impl std::ops::AddAssign for MetricsSnapshot {
         self.retention_segments_total += other.retention_segments_total;
         self.retention_bytes_total += other.retention_bytes_total;
         self.log_syncs_total += other.log_syncs_total;
+        self.storage += other.storage;
     }
 }

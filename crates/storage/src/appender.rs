@@ -9,8 +9,8 @@ use std::{cell::RefMut, io, rc::Rc};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
-    aligned,
-    disk::{Disk, DiskFile, write_all_at},
+    aligned, checkpoint,
+    disk::{Disk, DiskFile, OpenMode, write_all_at},
     entry::{ENTRY_HEADER_BYTES, EntryHeader, entry_end},
     error::Error,
     fill,
@@ -61,7 +61,7 @@ pub(crate) fn spawn<D: Disk>(
 /// One step of the commit task.
 enum Work {
     Group(Vec<PendingBatch>),
-    /// The next batch does not fit into the active segment.
+    /// The next batch does not fit into the active segment, or there is none.
     Roll,
     Remove(Pending),
 }
@@ -72,13 +72,14 @@ fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
     if let Some(Pending::Remove { .. }) = state.pending.front() {
         return state.pending.pop_front().map(Work::Remove);
     }
-    let summary = match state.pending.front() {
-        None => {
-            state.commit_running = false;
-            return None;
-        }
-        Some(_) => state.active().summary(),
+    if state.pending.is_empty() {
+        state.commit_running = false;
+        return None;
+    }
+    let Some(active) = state.segments.back() else {
+        return Some(Work::Roll);
     };
+    let summary = active.summary();
     let mut group = Vec::new();
     let mut group_bytes = 0;
     let mut position = group_start(&shared.options, &summary);
@@ -114,7 +115,7 @@ fn group_start(options: &LogOptions, summary: &SegmentSummary) -> u64 {
 
 async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
     match work {
-        Work::Group(group) => match write_group(shared, &group).await {
+        Work::Group(group) => match write_pinned(shared, &group).await {
             Ok(()) => {
                 publish_group(shared, group);
                 if is_planted(Bug::AcknowledgeBeforeSync) {
@@ -144,6 +145,19 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
         }
         Work::Remove(Pending::Append(_)) => unreachable!("only removals are taken as such"),
     }
+}
+
+/// [`write_group`], with the file kept open from the write to the sync.
+async fn write_pinned<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    group: &[PendingBatch],
+) -> Result<(), Error> {
+    let active = Rc::clone(shared.state.borrow().active());
+    active.set_written(true);
+    shared.budget.use_segment(&active);
+    let written = write_group(shared, group).await;
+    active.set_written(false);
+    written
 }
 
 /// Writes and syncs a group behind what is durable.
@@ -178,7 +192,7 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Res
     if let Err(error) = write_all_at(&file, position, parts).await {
         let error = named("write")(error);
         if matches!(error, Error::Full { .. }) {
-            cut_leftovers(&active).await?;
+            cut_leftovers(&shared.disk, &active).await?;
         }
         return Err(error);
     }
@@ -193,9 +207,9 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Res
 
 /// Cuts what the write that found the disk full may have left: whole records even, which nobody
 /// was promised and which must neither be written over nor sealed in.
-async fn cut_leftovers<F: DiskFile>(active: &Segment<F>) -> Result<(), Error> {
+async fn cut_leftovers<D: Disk>(disk: &D, active: &Segment<D::File>) -> Result<(), Error> {
     active.fill.stop().await;
-    let file = active.open_file().expect("the active segment is open");
+    let file = active.file(disk).await?;
     file.set_length(active.summary().end_position)
         .await
         .map_err(Error::sync_at("cut", &active.path))?;
@@ -310,6 +324,7 @@ fn publish_group<D: Disk>(shared: &Rc<Shared<D>>, group: Vec<PendingBatch>) {
         summary.add(&header, position);
         active.set_summary(summary);
         state.pending_bytes -= record.len();
+        shared.budget.give_pending(record.len());
         state.tail.push(TailBatch {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
@@ -323,6 +338,9 @@ fn publish_group<D: Disk>(shared: &Rc<Shared<D>>, group: Vec<PendingBatch>) {
         }));
     }
     fill::start_when_low(shared, &mut state);
+    checkpoint::start_when_far(shared, &mut state);
+    drop(state);
+    shared.budget.use_tail(shared);
 }
 
 impl<F> State<F> {
@@ -344,7 +362,7 @@ fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
         error => {
             tracing::error!(
                 directory = %shared.directory.display(),
-                offset = state.active().summary().next_offset,
+                offset = state.durable_next_offset(),
                 %error,
                 "partition fenced: nothing is appended until a restart"
             );
@@ -362,17 +380,21 @@ fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
             Pending::Remove { reply, .. } => drop(reply.send(Err(error.clone()))),
         }
     }
+    shared.budget.give_pending(state.pending_bytes);
     state.pending_bytes = 0;
-    state.next_offset = state.active().summary().next_offset;
+    state.next_offset = state.durable_next_offset();
 }
 
 /// Seals the active segment and begins the next one.
 async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
-    let sealed = Rc::clone(shared.state.borrow().active());
-    let summary = sealed.summary();
-    let next = segment::create(&shared.disk, &shared.directory, summary.next_offset).await?;
+    let next_offset = shared.state.borrow().durable_next_offset();
+    let next = segment::create(&shared.disk, &shared.directory, next_offset).await?;
     let mut state = shared.state.borrow_mut();
+    let sealed = state.segments.back().cloned();
     state.segments.push_back(Rc::new(next));
+    let Some(sealed) = sealed else {
+        return Ok(());
+    };
     let log = Rc::clone(shared);
     let index = sealed
         .resident_index()
@@ -386,6 +408,7 @@ async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
 /// Writes the index of a segment that was sealed, outside the way of commits.
 async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>>, index: &Index) {
     let summary = sealed.summary();
+    let turn = sealed.index_turn.take().await;
     let written = segment::write_index(
         &shared.disk,
         &shared.directory,
@@ -397,15 +420,23 @@ async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>
         // It is made again from the segment when it is needed.
         tracing::warn!(path = %sealed.path.display(), %error, "index not written");
     }
+    sealed.seal();
+    drop(turn);
     sealed.fill.stop().await;
     sealed.close_writer();
     if shared.options.zero_ahead_bytes_max > 0
-        && let Some(file) = sealed.open_file()
-        && let Err(error) = file.set_length(summary.end_position).await
+        && let Err(error) = cut_zeros(&shared.disk, sealed).await
     {
         tracing::warn!(path = %sealed.path.display(), %error, "zeros at the end not cut");
     }
-    crate::reader::make_resident(shared, sealed);
+    shared.budget.use_segment(sealed);
+}
+
+/// Cuts the zeros that were written ahead and are not needed.
+async fn cut_zeros<D: Disk>(disk: &D, sealed: &Segment<D::File>) -> io::Result<()> {
+    // The file that is kept may be open for reading only.
+    let file = disk.open(&sealed.path, OpenMode::ReadWrite).await?;
+    file.set_length(sealed.summary().end_position).await
 }
 
 /// Removes segments, oldest first.
@@ -419,7 +450,10 @@ async fn remove<D: Disk>(
     seal: bool,
 ) -> Result<Removed, Error> {
     let mut removed = remove_sealed(shared, before_offset).await?;
-    let summary = shared.state.borrow().active().summary();
+    let active = shared.state.borrow().segments.back().cloned();
+    let Some(summary) = active.map(|active| active.summary()) else {
+        return Ok(removed);
+    };
     if seal && !summary.is_empty() && summary.next_offset <= before_offset {
         roll(shared).await?;
         let last = remove_sealed(shared, before_offset).await?;
@@ -475,9 +509,11 @@ fn take_oldest<D: Disk>(shared: &Shared<D>, before_offset: u64) -> Option<Rc<Seg
         return None;
     }
     let oldest = state.segments.pop_front()?;
-    state
-        .resident
-        .retain(|segment| !Rc::ptr_eq(segment, &oldest));
+    // The space is given back when nobody has the file open.
+    oldest.let_go();
+    shared
+        .budget
+        .forget_cursors(|segment| Rc::ptr_eq(segment, &oldest));
     let first_offset = state.segments[0].summary().base_offset;
     state.tail.forget_before(first_offset);
     Some(oldest)

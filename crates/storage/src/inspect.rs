@@ -471,6 +471,8 @@ impl Expected<'_> {
                 Some("the records go on beyond the beginning of the next segment")
             }
             _ if remainder.proof_position.is_some() => Some("a durable record is gone"),
+            // Its index says that more was durable.
+            None if index == IndexState::Wrong => Some("a durable record is gone"),
             _ => None,
         };
         if let Some(reason) = reason {
@@ -480,7 +482,6 @@ impl Expected<'_> {
                 reason: contents.broken.unwrap_or(reason),
             });
         }
-        // That of an active segment is never read.
         (index == IndexState::Wrong && self.next_base_offset.is_some()).then(|| Corruption {
             path: layout::index_path(self.directory, self.base_offset),
             position: 0,

@@ -73,7 +73,8 @@ pub(crate) fn unfinished_path(path: &Path) -> PathBuf {
 /// Directories whose names are the ids of what lies in them.
 pub(crate) const STREAMS: &str = "streams";
 pub(crate) const TOPICS: &str = "topics";
-pub(crate) const PARTITIONS: &str = "partitions";
+/// Directory in a topic's that holds its partitions' directories.
+pub const PARTITIONS: &str = "partitions";
 
 /// Directory of a stream below the data directory: `streams/<id>`.
 #[must_use]

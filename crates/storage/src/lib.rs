@@ -8,6 +8,8 @@
 
 mod aligned;
 mod appender;
+mod budget;
+mod checkpoint;
 pub mod data_directory;
 pub mod disk;
 pub mod doctor;
@@ -29,11 +31,12 @@ mod tail;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use budget::{Budget, BudgetUse};
 pub use data_directory::DataDirectory;
 pub use disk::CompioDisk;
 pub use error::{Corruption, Error};
 pub use journal::Journal;
-pub use limits::{LogOptions, WriteMode};
-pub use log::{Appended, PartitionLog, Removed, SealedSegment};
+pub use limits::{BudgetLimits, LogOptions, WriteMode};
+pub use log::{Appended, Opening, PartitionLog, Removed, SealedSegment};
 pub use reader::Records;
 pub use recovery::{RecoveryReport, TornTail};

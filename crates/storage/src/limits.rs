@@ -46,10 +46,6 @@ pub const INDEX_INTERVAL_BYTES_MIN: u32 = 4 << 10;
 /// Entries that an index file may hold; more means that the file is not an index.
 pub const INDEX_ENTRIES_MAX: u32 = (SEGMENT_BYTES_MAX / INDEX_INTERVAL_BYTES_MIN as u64) as u32;
 
-/// Sealed segments whose file stays open and whose index stays in memory, per log. Consumers far
-/// behind use one each; the least recently used one makes room.
-pub const SEALED_RESIDENT_MAX: usize = 4;
-
 /// Fewest zeros that are written ahead of a log, in bytes.
 pub const ZERO_AHEAD_BYTES_MIN: u64 = 64 << 10;
 /// Zeros ahead of a busy log, in bytes: some 20 commits of 1 MiB, half of which are left when the
@@ -69,6 +65,16 @@ pub const READ_BYTES_MIN: usize = 128 << 10;
 
 /// Largest piece read from disk at once behind the tail; a larger record is read whole.
 pub const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Piece that is read while a consumer gets the one before. Two of them are held per consumer that
+/// reads on where it stopped; larger ones were not faster.
+pub const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// Default bytes of an active segment from one checkpoint to the next: what recovery reads at
+/// most, a fraction of a second.
+pub const CHECKPOINT_BYTES_DEFAULT: u64 = 32 << 20;
+/// The same when a log is closed in order. Below, reading is as quick as writing a checkpoint.
+pub const CHECKPOINT_CLOSE_BYTES: u64 = 1 << 20;
 
 /// Bytes read at once when a segment is verified from its beginning.
 pub const RECOVERY_READ_BYTES: usize = 4 << 20;
@@ -116,6 +122,35 @@ impl std::fmt::Display for WriteMode {
     }
 }
 
+/// Bounds of what all logs of one thread share, see [`crate::Budget`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetLimits {
+    /// Segments whose file is open: one descriptor each, two while written past the page cache.
+    /// More logs than this may be in use at a time; they open and close files then.
+    pub segments_open_max: usize,
+    /// Bytes of recent batches of all logs: 16 busy logs keep a whole tail.
+    pub tail_bytes_max: usize,
+    /// Bytes of batches that wait for the disk, of all logs: one log's maximum and half as much.
+    pub pending_bytes_max: usize,
+    /// Bytes read from disk that are still held: for consumers behind the tail and on their way to
+    /// them. 32 consumers read ahead with it, hundreds in smaller pieces.
+    pub read_bytes_max: usize,
+    /// Places where consumers stopped, to go on without a lookup.
+    pub read_cursors_max: usize,
+}
+
+impl Default for BudgetLimits {
+    fn default() -> Self {
+        Self {
+            segments_open_max: 1_024,
+            tail_bytes_max: 64 << 20,
+            pending_bytes_max: PENDING_BYTES_MAX / 2 * 3,
+            read_bytes_max: 64 << 20,
+            read_cursors_max: 256,
+        }
+    }
+}
+
 /// What may be chosen per partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
@@ -130,6 +165,8 @@ pub struct LogOptions {
     pub write_mode: WriteMode,
     /// Zeros that are written ahead of the log at most, in bytes; 0 writes none.
     pub zero_ahead_bytes_max: u64,
+    /// Bytes of the active segment from one checkpoint to the next.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for LogOptions {
@@ -140,6 +177,7 @@ impl Default for LogOptions {
             tail_bytes_max: TAIL_BYTES_DEFAULT,
             write_mode: WriteMode::Buffered,
             zero_ahead_bytes_max: 0,
+            checkpoint_bytes: CHECKPOINT_BYTES_DEFAULT,
         }
     }
 }

@@ -17,13 +17,35 @@ use wire::batch::{BatchHeader, Stamp, stamp};
 
 use crate::{
     appender,
-    disk::{CompioDisk, Disk},
+    budget::Budget,
+    checkpoint,
+    disk::{CompioDisk, Disk, DiskFile},
     error::Error,
     limits::{self, LogOptions},
     recovery::{self, RecoveryReport},
     segment::Segment,
     tail::Tail,
 };
+
+/// How a log is opened among others.
+#[derive(Debug)]
+pub struct Opening<D: Disk = CompioDisk> {
+    /// What it shares with the others.
+    pub budget: Budget<D>,
+    /// Whether everything in its directory is known to be durable, because the whole file system
+    /// was synced after the last process that wrote there had ended. Nothing is synced then that
+    /// recovery does not change.
+    pub is_durable: bool,
+}
+
+impl<D: Disk> Default for Opening<D> {
+    fn default() -> Self {
+        Self {
+            budget: Budget::default(),
+            is_durable: false,
+        }
+    }
+}
 
 /// Where an append went. Given only once it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +101,11 @@ pub(crate) struct Shared<D: Disk> {
     pub(crate) partition_id: u64,
     pub(crate) options: LogOptions,
     pub(crate) state: RefCell<State<D::File>>,
+    pub(crate) budget: Budget<D>,
+    /// Whether the budget knows that the tail may hold something, and whether that was used since
+    /// the budget looked last.
+    pub(crate) tail_listed: Cell<bool>,
+    pub(crate) tail_used: Cell<bool>,
     pub(crate) syncs_count: Cell<u64>,
 }
 
@@ -114,7 +141,8 @@ pub(crate) enum Standing {
 
 #[derive(Debug)]
 pub(crate) struct State<F> {
-    /// Ascending; the last one is active. Empty only when damage was found in the first.
+    /// Ascending; the last one is active. Empty before the first append, and when damage was found
+    /// in the first.
     pub(crate) segments: VecDeque<Rc<Segment<F>>>,
     pub(crate) standing: Standing,
     /// Offset that the next batch is stamped with.
@@ -129,21 +157,29 @@ pub(crate) struct State<F> {
     pub(crate) tasks_count: usize,
     pub(crate) commit_running: bool,
     pub(crate) idle_waiters: Vec<oneshot::Sender<()>>,
-    /// Sealed segments with their index or file in memory, the one used last at the back.
-    pub(crate) resident: VecDeque<Rc<Segment<F>>>,
 }
 
 impl<F> State<F> {
     pub(crate) fn active(&self) -> &Rc<Segment<F>> {
         self.segments
             .back()
-            .expect("a log that takes appends has an active segment")
+            .expect("what was appended lies in an active segment")
+    }
+}
+
+impl<F: DiskFile> State<F> {
+    /// Offset after the last durable message.
+    pub(crate) fn durable_next_offset(&self) -> u64 {
+        self.segments
+            .back()
+            .map_or(0, |active| active.summary().next_offset)
     }
 }
 
 impl<D: Disk> PartitionLog<D> {
-    /// Opens the log in `directory`, which must exist, and recovers it; an empty directory becomes
-    /// an empty log. Reads the active segment in full.
+    /// Opens the log in `directory`, which must exist, and recovers it; an empty directory is an
+    /// empty log. Reads the active segment in full, or from where its index says that everything
+    /// before was durable.
     ///
     /// Damage to durable bytes is not an error here: the log is then fenced, the report says
     /// where, and what lies before it can be read.
@@ -156,8 +192,23 @@ impl<D: Disk> PartitionLog<D> {
         partition_id: u64,
         options: LogOptions,
     ) -> Result<(Self, RecoveryReport), Error> {
+        let opening = Opening::default();
+        Self::open_with(disk, directory, partition_id, options, opening).await
+    }
+
+    /// As [`Self::open`], sharing a budget with other logs.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(
+        disk: D,
+        directory: &Path,
+        partition_id: u64,
+        options: LogOptions,
+        opening: Opening<D>,
+    ) -> Result<(Self, RecoveryReport), Error> {
         options.check()?;
-        let recovered = recovery::recover(&disk, directory, &options).await?;
+        let recovered = recovery::recover(&disk, directory, &options, opening.is_durable).await?;
         let standing = match &recovered.report.corruption {
             None => Standing::Open,
             Some(corruption) => Standing::Fenced(Error::Corrupted(corruption.clone())),
@@ -169,11 +220,10 @@ impl<D: Disk> PartitionLog<D> {
             last_timestamp_us: recovered.last_timestamp_us,
             pending: VecDeque::new(),
             pending_bytes: 0,
-            tail: Tail::new(options.tail_bytes_max),
+            tail: Tail::new(options.tail_bytes_max, opening.budget.tail_bytes()),
             tasks_count: 0,
             commit_running: false,
             idle_waiters: Vec::new(),
-            resident: VecDeque::new(),
         };
         let shared = Rc::new(Shared {
             disk,
@@ -181,6 +231,9 @@ impl<D: Disk> PartitionLog<D> {
             partition_id,
             options,
             state: RefCell::new(state),
+            budget: opening.budget,
+            tail_listed: Cell::new(false),
+            tail_used: Cell::new(false),
             syncs_count: Cell::new(0),
         });
         Ok((Self { shared }, recovered.report))
@@ -231,14 +284,18 @@ impl<D: Disk> PartitionLog<D> {
         {
             return Err(Error::Busy);
         }
+        self.shared.budget.take_pending(batch.len())?;
         let base_timestamp = now_us.max(state.last_timestamp_us);
         let place = Stamp {
             partition_id: self.shared.partition_id,
             base_offset: state.next_offset,
             base_timestamp,
         };
-        let header = stamp(&mut batch, place).map_err(|_| Error::InvalidBatch {
-            reason: "its layout is wrong",
+        let header = stamp(&mut batch, place).map_err(|_| {
+            self.shared.budget.give_pending(batch.len());
+            Error::InvalidBatch {
+                reason: "its layout is wrong",
+            }
         })?;
         let (reply, receiver) = oneshot::channel();
         state.next_offset = header.next_offset();
@@ -391,11 +448,19 @@ impl<D: Disk> PartitionLog<D> {
             // Used or dropped when the last task ends; both mean "look again".
             let _ = receiver.await;
         };
-        let state = self.shared.state.borrow();
+        if result.is_ok() {
+            checkpoint::write_last(&self.shared).await;
+        }
+        let mut state = self.shared.state.borrow_mut();
+        state.tail.clear();
         state
             .segments
             .iter()
             .for_each(|segment| segment.close_file());
+        self.shared.budget.forget_cursors(|segment| {
+            let mut own = state.segments.iter();
+            own.any(|known| Rc::ptr_eq(known, segment))
+        });
         result
     }
 
@@ -412,11 +477,7 @@ impl<D: Disk> PartitionLog<D> {
     /// Offset after the last durable message: what the next reader will not find yet.
     #[must_use]
     pub fn next_offset(&self) -> u64 {
-        let state = self.shared.state.borrow();
-        state
-            .segments
-            .back()
-            .map_or(0, |active| active.summary().next_offset)
+        self.shared.state.borrow().durable_next_offset()
     }
 
     /// Durable messages.

@@ -4,13 +4,13 @@
 //! last may be sliced to the messages that were asked for. What comes from disk is verified each
 //! time, so damage is reported with its place and never served.
 
-use std::rc::Rc;
+use std::{io, rc::Rc};
 
 use bytes::Bytes;
 use wire::batch::BatchView;
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, DiskFile},
     error::Error,
     index::{Index, SegmentSummary},
     limits,
@@ -99,6 +99,67 @@ impl Collector {
     }
 }
 
+/// Where a reader stopped in a segment behind the tail, with what was read already. A consumer that
+/// goes on there neither looks anything up nor reads or proves anything twice.
+#[derive(Debug)]
+pub(crate) struct Cursor<F> {
+    segment: Rc<Segment<F>>,
+    scanner: Scanner<F>,
+    /// The record before the scanner's position: a reader may have stopped within it.
+    last: Option<ScannedEntry>,
+    /// Offset of the first message at the scanner's position, or a later one to begin at.
+    next_offset: u64,
+}
+
+impl<F: DiskFile> Cursor<F> {
+    pub(crate) fn segment(&self) -> &Rc<Segment<F>> {
+        &self.segment
+    }
+
+    /// Whether this is where a reader of `offset` goes on.
+    pub(crate) fn goes_on_at(&self, segment: &Rc<Segment<F>>, offset: u64) -> bool {
+        let from = match &self.last {
+            Some(last) => last.header.base_offset,
+            None => self.next_offset,
+        };
+        (from..=self.next_offset).contains(&offset) && Rc::ptr_eq(&self.segment, segment)
+    }
+
+    /// Gives the collector what it wants, up to the end of the piece that is in memory.
+    async fn give(&mut self, collector: &mut Collector) -> Result<(), Error> {
+        let end_offset = self.segment.summary().next_offset;
+        let mut given = false;
+        if let Some(last) = &self.last
+            && last.header.next_offset() > collector.records.next_offset
+        {
+            collector.take(&last.record);
+            given = true;
+        }
+        while !collector.full && collector.records.next_offset < end_offset {
+            // The tail is looked at again after each piece.
+            if given && self.scanner.needs_read() {
+                break;
+            }
+            let entry = next_durable(&mut self.scanner, &self.segment).await?;
+            self.next_offset = entry.header.next_offset();
+            if entry.header.base_offset > collector.records.next_offset {
+                let reason = "a record is missing";
+                return Err(Error::corrupted(&self.segment.path, entry.position, reason));
+            }
+            if self.next_offset > collector.records.next_offset {
+                collector.take(&entry.record);
+                given = true;
+            }
+            self.last = Some(entry);
+        }
+        if collector.records.next_offset >= self.next_offset {
+            // Nobody comes back for it: what it keeps in memory may go.
+            self.last = None;
+        }
+        Ok(())
+    }
+}
+
 impl<D: Disk> PartitionLog<D> {
     /// Reads messages from `start_offset` on: at most `message_count_max`, and at most `bytes_max`
     /// bytes of records, but always at least one message when there is one. A `start_offset`
@@ -114,6 +175,7 @@ impl<D: Disk> PartitionLog<D> {
         bytes_max: usize,
     ) -> Result<Records, Error> {
         let start_offset = start_offset.max(self.first_offset());
+        let mut cursor = None;
         let mut collector = Collector {
             records: Records::new(start_offset),
             messages_left: message_count_max,
@@ -128,8 +190,9 @@ impl<D: Disk> PartitionLog<D> {
             let Some(segment) = self.segment_with(offset) else {
                 break;
             };
-            match take_from_disk(&self.shared, &segment, &mut collector).await {
+            match take_from_disk(&self.shared, &segment, &mut cursor, &mut collector).await {
                 Ok(()) => {}
+                // Who read something may come back for the rest.
                 Err(_) if !collector.records.is_empty() => break,
                 // Removed while it was read: what comes after it is what is left.
                 Err(_) if self.first_offset() > offset => {
@@ -137,6 +200,9 @@ impl<D: Disk> PartitionLog<D> {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(cursor) = cursor {
+            self.keep(cursor);
         }
         Ok(collector.records)
     }
@@ -178,6 +244,7 @@ impl<D: Disk> PartitionLog<D> {
 
     /// Whether the tail had anything at the collector's offset.
     fn take_from_tail(&self, collector: &mut Collector) -> bool {
+        self.shared.tail_used.set(true);
         let state = self.shared.state.borrow();
         let mut found = false;
         for batch in state.tail.batches_from(collector.records.next_offset) {
@@ -188,6 +255,26 @@ impl<D: Disk> PartitionLog<D> {
             }
         }
         found
+    }
+
+    /// Remembers where a reader stopped, if there is anything to come back for.
+    fn keep(&self, cursor: Cursor<D::File>) {
+        let state = self.shared.state.borrow();
+        let segment = cursor.segment();
+        let base_offset = segment.summary().base_offset;
+        let is_here = state
+            .segments
+            .binary_search_by_key(&base_offset, |known| known.summary().base_offset)
+            .is_ok_and(|place| Rc::ptr_eq(&state.segments[place], segment));
+        let is_active = state
+            .segments
+            .back()
+            .is_some_and(|active| Rc::ptr_eq(active, segment));
+        // A sealed segment that was read to its end is done with.
+        let is_done = !is_active && cursor.next_offset >= segment.summary().next_offset;
+        if is_here && !is_done {
+            self.shared.budget.keep_cursor(cursor);
+        }
     }
 
     /// The segment that holds `offset`, if it is durable.
@@ -201,12 +288,43 @@ impl<D: Disk> PartitionLog<D> {
     }
 }
 
-/// Takes one piece of a segment, from the collector's offset on.
+/// Takes one piece of a segment, from the collector's offset on. The cursor is left where that
+/// ended, unless it failed.
 async fn take_from_disk<D: Disk>(
     shared: &Rc<Shared<D>>,
     segment: &Rc<Segment<D::File>>,
+    cursor: &mut Option<Cursor<D::File>>,
     collector: &mut Collector,
 ) -> Result<(), Error> {
+    let offset = collector.records.next_offset;
+    let kept = cursor
+        .take()
+        .filter(|cursor| cursor.goes_on_at(segment, offset))
+        .or_else(|| shared.budget.take_cursor(segment, offset));
+    let mut reading = match kept {
+        Some(mut kept) => {
+            kept.scanner.extend_to(segment.summary().end_position);
+            kept.scanner.read_ahead(limits::READ_AHEAD_BYTES);
+            kept
+        }
+        None => begin(shared, segment, collector).await?,
+    };
+    let mut given = reading.give(collector).await;
+    // What idle readers hold makes room for those that read.
+    while matches!(given, Err(Error::Busy)) && shared.budget.forget_oldest_cursor() {
+        given = reading.give(collector).await;
+    }
+    given?;
+    *cursor = Some(reading);
+    Ok(())
+}
+
+/// Finds where to read for the collector's offset.
+async fn begin<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    segment: &Rc<Segment<D::File>>,
+    collector: &Collector,
+) -> Result<Cursor<D::File>, Error> {
     let summary = segment.summary();
     let offset = collector.records.next_offset;
     let index = index_of(shared, segment).await?;
@@ -214,28 +332,22 @@ async fn take_from_disk<D: Disk>(
     // Held no longer than needed: the active segment's index is copied on write.
     drop(index);
     let position = from.map_or(FIRST_ENTRY_POSITION, |entry| entry.position);
-    let bytes = collector
-        .bytes_left
+    // About what so many messages take, and what lies between the place in the index and them.
+    let messages_count = (summary.next_offset - summary.base_offset).max(1);
+    let message_bytes = (summary.end_position / messages_count).max(1);
+    let wanted = message_bytes.saturating_mul(u64::from(collector.messages_left));
+    let wanted = usize::try_from(wanted)
+        .unwrap_or(usize::MAX)
+        .min(collector.bytes_left);
+    let bytes = wanted
+        .saturating_add(shared.options.index_interval_bytes as usize)
         .clamp(limits::READ_BYTES_MIN, limits::READ_BYTES_MAX);
-    let mut scanner = scanner_at(shared, segment, summary, position, bytes).await?;
-    let mut taken = false;
-    while !collector.full && collector.records.next_offset < summary.next_offset {
-        // The tail is looked at again after each piece.
-        if taken && scanner.needs_read() {
-            break;
-        }
-        let entry = next_durable(&mut scanner, segment).await?;
-        let expected = entry.header.next_offset() > collector.records.next_offset;
-        if entry.header.base_offset > collector.records.next_offset {
-            let reason = "a record is missing";
-            return Err(Error::corrupted(&segment.path, entry.position, reason));
-        }
-        if expected {
-            collector.take(&entry.record);
-            taken = true;
-        }
-    }
-    Ok(())
+    Ok(Cursor {
+        segment: Rc::clone(segment),
+        scanner: scanner_at(shared, segment, summary, position, bytes).await?,
+        last: None,
+        next_offset: from.map_or(summary.base_offset, |entry| entry.base_offset),
+    })
 }
 
 async fn scanner_at<D: Disk>(
@@ -246,25 +358,20 @@ async fn scanner_at<D: Disk>(
     bytes: usize,
 ) -> Result<Scanner<D::File>, Error> {
     let file = segment.file(&shared.disk).await?;
-    make_resident(shared, segment);
-    Ok(Scanner::new(
-        file,
-        segment.salt,
-        position,
-        summary.end_position,
-        bytes,
-    ))
+    shared.budget.use_segment(segment);
+    let scanner = Scanner::new(file, segment.salt, position, summary.end_position, bytes);
+    Ok(scanner.bounded(shared.budget.reads()))
 }
 
 /// The next entry before a position that is known to be durable: there must be one.
-async fn next_durable<F: crate::disk::DiskFile>(
+async fn next_durable<F: DiskFile>(
     scanner: &mut Scanner<F>,
     segment: &Segment<F>,
 ) -> Result<ScannedEntry, Error> {
-    let scanned = scanner
-        .next()
-        .await
-        .map_err(|error| Error::io("read", &segment.path, error))?;
+    let scanned = scanner.next().await.map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy => Error::Busy,
+        _ => Error::io("read", &segment.path, error),
+    })?;
     let reason = match scanned {
         Scanned::Entry(entry) => return Ok(entry),
         Scanned::End => "a durable record is gone",
@@ -294,7 +401,7 @@ async fn index_of<D: Disk>(
     };
     let index = Rc::new(index);
     segment.set_index(Some(Rc::clone(&index)));
-    make_resident(shared, segment);
+    shared.budget.use_segment(segment);
     Ok(index)
 }
 
@@ -317,32 +424,4 @@ async fn rebuild<D: Disk>(
         return Err(Error::corrupted(&segment.path, position, reason));
     }
     Ok(contents.index)
-}
-
-/// Remembers that a sealed segment was used, and lets go of the one that was not for longest.
-pub(crate) fn make_resident<D: Disk>(shared: &Shared<D>, segment: &Rc<Segment<D::File>>) {
-    let mut state = shared.state.borrow_mut();
-    let is_active = state
-        .segments
-        .back()
-        .is_some_and(|active| Rc::ptr_eq(active, segment));
-    let base_offset = segment.summary().base_offset;
-    let place = state
-        .segments
-        .partition_point(|known| known.summary().base_offset < base_offset);
-    let is_known = state
-        .segments
-        .get(place)
-        .is_some_and(|known| Rc::ptr_eq(known, segment));
-    if is_active || !is_known {
-        return;
-    }
-    state.resident.retain(|known| !Rc::ptr_eq(known, segment));
-    state.resident.push_back(Rc::clone(segment));
-    while state.resident.len() > limits::SEALED_RESIDENT_MAX {
-        if let Some(oldest) = state.resident.pop_front() {
-            oldest.close_file();
-            oldest.set_index(None);
-        }
-    }
 }

@@ -19,7 +19,7 @@ use crate::{
     layout::{self, PartitionFile},
     limits::{self, LogOptions},
     planted::{Bug, is_planted},
-    scan::{Scanned, ScannedEntry, Scanner, examine_remainder},
+    scan::{Remainder, Scanned, ScannedEntry, Scanner, examine_remainder},
     segment::{self, FIRST_ENTRY_POSITION, Segment, SegmentHeader},
 };
 
@@ -82,9 +82,11 @@ pub(crate) async fn recover<D: Disk>(
     disk: &D,
     directory: &Path,
     options: &LogOptions,
+    is_durable: bool,
 ) -> Result<Recovered<D::File>, Error> {
     let mut report = RecoveryReport::default();
-    let base_offsets = tidy(disk, directory, &mut report).await?;
+    let names = tidy(disk, directory, is_durable, &mut report).await?;
+    let base_offsets = names.base_offsets;
     let mut segments = VecDeque::new();
     let pairs = base_offsets.iter().zip(base_offsets.iter().skip(1));
     for (base_offset, next_base_offset) in pairs {
@@ -107,11 +109,16 @@ pub(crate) async fn recover<D: Disk>(
     }
     if report.corruption.is_none() {
         let active = match base_offsets.last() {
-            Some(base_offset) => open_active(disk, directory, *base_offset, options, &mut report),
-            None => {
-                let segment = segment::create(disk, directory, 0).await?;
-                return Ok(finish(VecDeque::from([Rc::new(segment)]), report));
+            Some(base_offset) => {
+                let opening = Active {
+                    base_offset: *base_offset,
+                    has_checkpoint: names.last_has_index,
+                    is_durable,
+                };
+                open_active(disk, directory, opening, options, &mut report)
             }
+            // The first append makes the first segment.
+            None => return Ok(finish(segments, report)),
         };
         match active.await {
             Ok(segment) => segments.push_back(Rc::new(segment)),
@@ -143,12 +150,21 @@ fn finish<F: DiskFile>(
     }
 }
 
-/// Removes what unfinished work left, and gives the base offsets in order.
+/// The segments of a log by their names.
+struct Names {
+    /// In order.
+    base_offsets: Vec<u64>,
+    /// Whether there is an index of the last one.
+    last_has_index: bool,
+}
+
+/// Removes what unfinished work left, and gives what is there.
 async fn tidy<D: Disk>(
     disk: &D,
     directory: &Path,
+    is_durable: bool,
     report: &mut RecoveryReport,
-) -> Result<Vec<u64>, Error> {
+) -> Result<Names, Error> {
     let named = |operation| Error::at(operation, directory);
     let mut segments = BTreeMap::new();
     let mut indexes = Vec::new();
@@ -166,6 +182,12 @@ async fn tidy<D: Disk>(
             PartitionFile::Journal | PartitionFile::Unknown => {}
         }
     }
+    let last = segments
+        .last_key_value()
+        .map(|(base_offset, _)| *base_offset);
+    let last_has_index = indexes
+        .iter()
+        .any(|(base_offset, _)| Some(*base_offset) == last);
     for (base_offset, path) in indexes {
         if !segments.contains_key(&base_offset) {
             disk.remove_file(&path)
@@ -175,10 +197,15 @@ async fn tidy<D: Disk>(
         }
     }
     // A process that died right after a rename or a removal may not have made it durable.
-    disk.sync_directory(directory)
-        .await
-        .map_err(named("sync directory"))?;
-    Ok(segments.into_keys().collect())
+    if !is_durable || report.unfinished_count > 0 {
+        disk.sync_directory(directory)
+            .await
+            .map_err(named("sync directory"))?;
+    }
+    Ok(Names {
+        base_offsets: segments.into_keys().collect(),
+        last_has_index,
+    })
 }
 
 /// Opens the header of a segment.
@@ -237,13 +264,49 @@ async fn open_sealed<D: Disk>(
     Ok(Segment::new(path, header.salt, summary, None, None))
 }
 
+/// The active segment before it is opened.
+struct Active {
+    base_offset: u64,
+    has_checkpoint: bool,
+    is_durable: bool,
+}
+
+/// What an index says of an active segment.
+struct Checkpoint {
+    /// What was durable when it was written.
+    known: Option<(Index, SegmentSummary)>,
+    /// Whether that was more than the file has now.
+    is_shorter: bool,
+}
+
+async fn read_checkpoint<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    opening: &Active,
+    salt: u64,
+    length: u64,
+) -> Checkpoint {
+    let read = match opening.has_checkpoint {
+        true => segment::read_index(disk, directory, opening.base_offset, salt).await,
+        false => None,
+    };
+    let is_shorter = read
+        .as_ref()
+        .is_some_and(|(_, summary)| summary.end_position > length);
+    Checkpoint {
+        known: read.filter(|(_, summary)| !is_shorter && !summary.is_empty()),
+        is_shorter,
+    }
+}
+
 async fn open_active<D: Disk>(
     disk: &D,
     directory: &Path,
-    base_offset: u64,
+    opening: Active,
     options: &LogOptions,
     report: &mut RecoveryReport,
 ) -> Result<Segment<D::File>, Error> {
+    let base_offset = opening.base_offset;
     let path = layout::segment_path(directory, base_offset);
     let (file, header) = open_segment(disk, &path, base_offset, OpenMode::ReadWrite).await?;
     let named = |operation| Error::at(operation, &path);
@@ -251,25 +314,22 @@ async fn open_active<D: Disk>(
         && let Some((index, summary)) =
             segment::read_index(disk, directory, base_offset, header.salt).await
     {
-        return Ok(Segment::new(
-            path,
-            header.salt,
-            summary,
-            Some(file),
-            Some(index),
-        ));
+        return Ok(Segment::new(path, header.salt, summary, None, Some(index)).active());
     }
     let length = file.length().await.map_err(named("measure"))?;
-    let Contents {
-        summary,
-        index,
-        broken,
-    } = read_contents(&file, &path, header, length, options).await?;
+    let Checkpoint { known, is_shorter } =
+        read_checkpoint(disk, directory, &opening, header.salt, length).await;
+    let checkpoint_position = known.as_ref().map(|(_, summary)| summary.end_position);
+    let on_entry = &mut |_: &ScannedEntry| Ok(());
+    let contents = walk_from(known, &file, &path, header, length, options, on_entry).await?;
+    let (summary, index, broken) = (contents.summary, contents.index, contents.broken);
     let end = summary.end_position;
-    let remainder = examine_remainder(&file, header.salt, end, length)
-        .await
-        .map_err(named("read"))?;
-    if remainder.proof_position.is_some() {
+    let remainder = match end < length {
+        true => examine_remainder(&file, header.salt, end, length).await,
+        false => Ok(Remainder::default()),
+    };
+    let remainder = remainder.map_err(named("read"))?;
+    if remainder.proof_position.is_some() || is_shorter {
         let reason = broken.unwrap_or("a durable record is gone");
         report.corruption = Some(Corruption {
             path: path.clone(),
@@ -285,7 +345,8 @@ async fn open_active<D: Disk>(
             reason: broken.unwrap_or("the record's beginning is missing"),
         });
     }
-    if report.corruption.is_none() {
+    let is_changed = report.torn_tail.is_some();
+    if report.corruption.is_none() && (is_changed || !opening.is_durable) {
         // What was read may still lie in the page cache alone, left there by a process that was
         // killed: it must be durable before it is served. The cut must be too, or else what was
         // cut could come back behind records that are written from now on.
@@ -293,13 +354,12 @@ async fn open_active<D: Disk>(
             file.sync().await.map_err(named("sync"))?;
         }
     }
-    Ok(Segment::new(
-        path,
-        header.salt,
-        summary,
-        Some(file),
-        Some(index),
-    ))
+    // Opened again when it is used: most logs are idle.
+    let segment = Segment::new(path, header.salt, summary, None, Some(index)).active();
+    if let Some(position) = checkpoint_position {
+        segment.checkpoint_position.set(position);
+    }
+    Ok(segment)
 }
 
 /// Everything that holds in a segment.
@@ -330,22 +390,38 @@ pub(crate) async fn walk_contents<F: DiskFile>(
     options: &LogOptions,
     on_entry: &mut dyn FnMut(&ScannedEntry) -> Result<(), Error>,
 ) -> Result<Contents, Error> {
-    let mut summary = SegmentSummary {
-        base_offset: header.base_offset,
-        next_offset: header.base_offset,
-        end_position: FIRST_ENTRY_POSITION,
-        record_bytes: 0,
-        first_timestamp_us: 0,
-        last_timestamp_us: 0,
-    };
-    let mut index = Index::default();
+    walk_from(None, file, path, header, length, options, on_entry).await
+}
+
+/// [`walk_contents`] that takes what is `known` for proven and begins behind it.
+async fn walk_from<F: DiskFile>(
+    known: Option<(Index, SegmentSummary)>,
+    file: &F,
+    path: &Path,
+    header: SegmentHeader,
+    length: u64,
+    options: &LogOptions,
+    on_entry: &mut dyn FnMut(&ScannedEntry) -> Result<(), Error>,
+) -> Result<Contents, Error> {
+    let (mut index, mut summary) = known.unwrap_or_else(|| {
+        let summary = SegmentSummary {
+            base_offset: header.base_offset,
+            next_offset: header.base_offset,
+            end_position: FIRST_ENTRY_POSITION,
+            record_bytes: 0,
+            first_timestamp_us: 0,
+            last_timestamp_us: 0,
+        };
+        (Index::default(), summary)
+    });
     let mut scanner = Scanner::new(
         file.clone(),
         header.salt,
-        FIRST_ENTRY_POSITION,
+        summary.end_position,
         length,
         limits::RECOVERY_READ_BYTES,
     );
+    scanner.read_ahead(limits::RECOVERY_READ_BYTES);
     let broken = loop {
         let scanned = scanner
             .next()

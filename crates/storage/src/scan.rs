@@ -1,11 +1,12 @@
 //! Walks the entries of a segment from front to back, proving each one.
 
-use std::io;
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
 use wire::batch::BatchHeader;
 
 use crate::{
+    budget::Reads,
     disk::DiskFile,
     entry::{BLOCK_BYTES, ENTRY_ALIGNMENT_BYTES, ENTRY_HEADER_BYTES, ENTRY_MAGIC, EntryHeader},
     limits,
@@ -23,7 +24,7 @@ pub(crate) enum Scanned {
 }
 
 /// An entry that holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ScannedEntry {
     /// Where its entry header begins.
     pub(crate) position: u64,
@@ -36,7 +37,9 @@ pub(crate) struct ScannedEntry {
 }
 
 /// Reads a region of a segment in large pieces and gives its entries in order.
-#[derive(Debug)]
+///
+/// With read-ahead, the next piece is read while the entries of the one before are used. An entry
+/// that lies in two pieces is copied together; nothing else is copied.
 pub(crate) struct Scanner<F> {
     file: F,
     salt: u64,
@@ -44,10 +47,33 @@ pub(crate) struct Scanner<F> {
     position: u64,
     /// End of the region.
     end: u64,
-    /// Bytes from `position` on that were read already.
-    buffer: BytesMut,
+    /// Bytes from `position` on that were read already, and those that come behind them.
+    buffer: Bytes,
+    spare: Bytes,
     /// Bytes asked for at once.
     read_bytes: usize,
+    /// What bounds the bytes in memory, for readers.
+    reads: Option<Arc<Reads>>,
+    reads_ahead: bool,
+    ahead: Option<Ahead>,
+}
+
+/// A piece that is being read.
+struct Ahead {
+    position: u64,
+    bytes: usize,
+    reading: Pin<Box<dyn Future<Output = io::Result<Bytes>>>>,
+}
+
+impl<F: fmt::Debug> fmt::Debug for Scanner<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Scanner")
+            .field("file", &self.file)
+            .field("position", &self.position)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<F: DiskFile> Scanner<F> {
@@ -58,9 +84,30 @@ impl<F: DiskFile> Scanner<F> {
             salt,
             position,
             end,
-            buffer: BytesMut::new(),
+            buffer: Bytes::new(),
+            spare: Bytes::new(),
             read_bytes,
+            reads: None,
+            reads_ahead: false,
+            ahead: None,
         }
+    }
+
+    /// Takes room from `reads` for every piece. A piece for which there is none fails with
+    /// [`io::ErrorKind::ResourceBusy`].
+    pub(crate) fn bounded(mut self, reads: Arc<Reads>) -> Self {
+        self.reads = Some(reads);
+        self
+    }
+
+    /// Reads the next piece, of so many bytes, before it is asked for.
+    pub(crate) fn read_ahead(&mut self, read_bytes: usize) {
+        (self.reads_ahead, self.read_bytes) = (true, read_bytes);
+    }
+
+    /// Moves the end of the region further back, when more is known to be there.
+    pub(crate) fn extend_to(&mut self, end: u64) {
+        self.end = self.end.max(end);
     }
 
     /// Where the next entry is looked for; after [`Scanned::Broken`], where it did not hold.
@@ -70,10 +117,11 @@ impl<F: DiskFile> Scanner<F> {
 
     /// Whether the next entry is surely not in memory yet.
     pub(crate) fn needs_read(&self) -> bool {
-        let Some(header) = EntryHeader::parse(&self.buffer, self.salt, self.position) else {
-            return self.buffer.len() < ENTRY_HEADER_BYTES;
-        };
-        self.buffer.len() < ENTRY_HEADER_BYTES + header.record_bytes as usize
+        let bytes = self.buffer.len() + self.spare.len();
+        match EntryHeader::parse(&self.buffer, self.salt, self.position) {
+            Some(header) => bytes < ENTRY_HEADER_BYTES + header.record_bytes as usize,
+            None => bytes < ENTRY_HEADER_BYTES,
+        }
     }
 
     /// The next entry. After anything but an entry, the scanner stays where it is.
@@ -92,8 +140,7 @@ impl<F: DiskFile> Scanner<F> {
             if self.buffer[..padding].iter().any(|byte| *byte != 0) {
                 return Ok(Scanned::Broken("the padding is not zero"));
             }
-            self.buffer.advance(padding);
-            self.position += padding as u64;
+            self.skip(padding);
             self.fill(ENTRY_HEADER_BYTES).await?;
         }
         if self.position >= self.end || self.starts_with_zeros() {
@@ -101,7 +148,7 @@ impl<F: DiskFile> Scanner<F> {
             self.position = last_end;
             if skipped > 0 {
                 // Read again from there, should anybody go on.
-                self.buffer.clear();
+                self.forget();
             }
             return Ok(Scanned::End);
         }
@@ -130,13 +177,13 @@ impl<F: DiskFile> Scanner<F> {
         let mut entry = self.buffer.split_to(entry_bytes);
         entry.advance(ENTRY_HEADER_BYTES);
         let padding = header.end_position(position) - position - entry_bytes as u64;
-        self.position = header.end_position(position);
-        self.buffer.advance(self.buffer.len().min(padding as usize));
+        self.position += entry_bytes as u64;
+        self.skip(padding as usize);
         Ok(Scanned::Entry(ScannedEntry {
             position,
             end_position: self.position,
             header: batch_header,
-            record: entry.freeze(),
+            record: entry,
         }))
     }
 
@@ -150,32 +197,116 @@ impl<F: DiskFile> Scanner<F> {
         self.buffer[..bytes].iter().all(|byte| *byte == 0)
     }
 
-    /// Reads until `bytes` bytes from the position on are in memory, or the region ends.
+    /// Moves on over bytes that are of no interest.
+    fn skip(&mut self, bytes: usize) {
+        let first = bytes.min(self.buffer.len());
+        self.buffer.advance(first);
+        let second = (bytes - first).min(self.spare.len());
+        self.spare.advance(second);
+        self.position += bytes as u64;
+    }
+
+    /// Forgets what was read.
+    fn forget(&mut self) {
+        (self.buffer, self.spare, self.ahead) = (Bytes::new(), Bytes::new(), None);
+    }
+
+    /// Reads until `bytes` bytes from the position on lie next to each other in memory, or the
+    /// region ends.
     async fn fill(&mut self, bytes: usize) -> io::Result<()> {
         if self.buffer.len() >= bytes {
             return Ok(());
         }
-        let read_position = self.position + self.buffer.len() as u64;
-        let left = usize::try_from(self.end.saturating_sub(read_position)).unwrap_or(usize::MAX);
-        let wanted = (bytes - self.buffer.len()).max(self.read_bytes).min(left);
-        if wanted == 0 {
-            return Ok(());
+        let held = self.buffer.len() + self.spare.len();
+        if held < bytes {
+            let piece = self
+                .next_piece(self.position + held as u64, bytes - held)
+                .await?;
+            self.buffer = join(&[self.buffer.clone(), std::mem::take(&mut self.spare)]);
+            self.spare = piece;
         }
-        let read = self.file.read_at(read_position, wanted).await?;
         if self.buffer.is_empty() {
-            self.buffer = read;
+            self.buffer = std::mem::take(&mut self.spare);
         } else {
-            let mut joined = BytesMut::with_capacity(self.buffer.len() + read.len());
-            joined.extend_from_slice(&self.buffer);
-            joined.extend_from_slice(&read);
-            self.buffer = joined;
+            let missing = (bytes - self.buffer.len()).min(self.spare.len());
+            let head = self.spare.split_to(missing);
+            self.buffer = join(&[self.buffer.clone(), head]);
         }
         Ok(())
+    }
+
+    /// The piece at `position`, with at least `bytes_min` bytes unless the region ends before.
+    async fn next_piece(&mut self, position: u64, bytes_min: usize) -> io::Result<Bytes> {
+        let left = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
+        let bytes_min = bytes_min.min(left);
+        let mut piece = Bytes::new();
+        if let Some(ahead) = self.ahead.take()
+            && (ahead.position..ahead.position + ahead.bytes as u64).contains(&position)
+        {
+            piece = ahead.reading.await?;
+            piece.advance(piece.len().min((position - ahead.position) as usize));
+        }
+        if piece.len() < bytes_min {
+            let (from, missing) = (position + piece.len() as u64, bytes_min - piece.len());
+            let rest = self
+                .begin_read(from, missing, left - piece.len())?
+                .reading
+                .await?;
+            piece = join(&[piece, rest]);
+        }
+        let next = position + piece.len() as u64;
+        if self.reads_ahead && next < self.end {
+            let left = usize::try_from(self.end - next).unwrap_or(usize::MAX);
+            // Without room for it, it is read when it is needed.
+            self.ahead = self.begin_read(next, 1, left).ok();
+        }
+        Ok(piece)
+    }
+
+    /// Begins to read a piece of at least `bytes_min` and at most `left` bytes.
+    fn begin_read(&self, position: u64, bytes_min: usize, left: usize) -> io::Result<Ahead> {
+        let wanted = self.read_bytes.max(bytes_min).min(left);
+        let share = match &self.reads {
+            None => None,
+            Some(reads) => {
+                let least = wanted.min(bytes_min.max(limits::READ_BYTES_MIN));
+                let share = reads.take(wanted, least);
+                Some(share.map_err(|_| io::ErrorKind::ResourceBusy)?)
+            }
+        };
+        let bytes = share.as_ref().map_or(wanted, crate::budget::Share::bytes);
+        let reading = self.file.read_at(position, bytes);
+        let reading = Box::pin(async move {
+            let read = reading.await?;
+            Ok(match share {
+                Some(share) => share.hold(read),
+                None => read.freeze(),
+            })
+        });
+        Ok(Ahead {
+            position,
+            bytes,
+            reading,
+        })
+    }
+}
+
+/// The parts next to each other; copied only when there is more than one.
+fn join(parts: &[Bytes]) -> Bytes {
+    let mut filled = parts.iter().filter(|part| !part.is_empty());
+    match (filled.next(), filled.next()) {
+        (None, _) => Bytes::new(),
+        (Some(only), None) => only.clone(),
+        _ => {
+            let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+            parts.iter().for_each(|part| joined.extend_from_slice(part));
+            joined.freeze()
+        }
     }
 }
 
 /// What lies behind the last entry that holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Remainder {
     /// Position after the last byte that is not zero, if there is any.
     pub(crate) content_end: Option<u64>,

@@ -25,6 +25,7 @@ use bytes::{Bytes, BytesMut};
 use twox_hash::XxHash3_64;
 
 use crate::{
+    checkpoint::Turn,
     disk::{Disk, DiskFile, OpenMode, write_all_at},
     entry::{BLOCK_BYTES, read_u32, read_u64},
     error::Error,
@@ -87,7 +88,7 @@ pub(crate) struct Segment<F> {
     pub(crate) salt: u64,
     /// Only what is durable.
     summary: Cell<SegmentSummary>,
-    /// Open while the segment is active or was read lately.
+    /// Open while the segment was used lately.
     file: RefCell<Option<F>>,
     /// Open past the page cache while the segment is active and written so.
     direct_file: RefCell<Option<F>>,
@@ -95,6 +96,17 @@ pub(crate) struct Segment<F> {
     pub(crate) fill: Fill,
     /// In memory while the segment is active or was read lately.
     index: RefCell<Option<Rc<Index>>>,
+    /// Whether appends may still come.
+    is_active: Cell<bool>,
+    /// Who writes the index file, and up to where that says that everything is durable.
+    pub(crate) index_turn: Turn,
+    pub(crate) checkpoint_position: Cell<u64>,
+    /// Whether a group is being written: its sync must go through the same descriptor.
+    is_written: Cell<bool>,
+    /// Whether the budget knows that the file may be open, and whether it was used since the
+    /// budget looked last.
+    pub(crate) listed: Cell<bool>,
+    pub(crate) used: Cell<bool>,
 }
 
 impl<F: DiskFile> Segment<F> {
@@ -113,6 +125,47 @@ impl<F: DiskFile> Segment<F> {
             direct_file: RefCell::new(None),
             fill: Fill::default(),
             index: RefCell::new(index.map(Rc::new)),
+            is_active: Cell::new(false),
+            index_turn: Turn::default(),
+            checkpoint_position: Cell::new(FIRST_ENTRY_POSITION),
+            is_written: Cell::new(false),
+            listed: Cell::new(false),
+            used: Cell::new(false),
+        }
+    }
+
+    /// The same as a segment that appends go to.
+    pub(crate) fn active(self) -> Self {
+        self.is_active.set(true);
+        self
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_active.get()
+    }
+
+    /// No more appends come.
+    pub(crate) fn seal(&self) {
+        self.is_active.set(false);
+    }
+
+    pub(crate) fn set_written(&self, is_written: bool) {
+        self.is_written.set(is_written);
+    }
+
+    pub(crate) fn is_written(&self) -> bool {
+        self.is_written.get()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.borrow().is_some() || self.direct_file.borrow().is_some()
+    }
+
+    /// Closes the file, and forgets the index unless appends need it.
+    pub(crate) fn let_go(&self) {
+        self.close_file();
+        if !self.is_active.get() {
+            self.set_index(None);
         }
     }
 
@@ -135,17 +188,22 @@ impl<F: DiskFile> Segment<F> {
         Rc::make_mut(index).note(entry, interval_bytes);
     }
 
-    /// The open file, opened for reading when it is not.
+    /// The open file, opened when it is not: for writing too while appends may come.
     pub(crate) async fn file<D: Disk<File = F>>(&self, disk: &D) -> Result<F, Error> {
         if let Some(file) = self.open_file() {
             return Ok(file);
         }
-        let file = disk
-            .open(&self.path, OpenMode::Read)
+        let mode = match self.is_active.get() {
+            true => OpenMode::ReadWrite,
+            false => OpenMode::Read,
+        };
+        let opened = disk
+            .open(&self.path, mode)
             .await
             .map_err(|error| Error::io("open", &self.path, error))?;
-        *self.file.borrow_mut() = Some(file.clone());
-        Ok(file)
+        // Another may have opened it meanwhile: all must use the same descriptor.
+        let mut file = self.file.borrow_mut();
+        Ok(file.get_or_insert(opened).clone())
     }
 
     /// The handle that appends are written and synced through.
@@ -155,7 +213,7 @@ impl<F: DiskFile> Segment<F> {
         mode: WriteMode,
     ) -> Result<F, Error> {
         if mode == WriteMode::Buffered {
-            return Ok(self.open_file().expect("the active segment is open"));
+            return self.file(disk).await;
         }
         if let Some(file) = self.direct_file.borrow().clone() {
             return Ok(file);
@@ -213,13 +271,8 @@ pub(crate) async fn create<D: Disk>(
         first_timestamp_us: 0,
         last_timestamp_us: 0,
     };
-    Ok(Segment::new(
-        path,
-        header.salt,
-        summary,
-        Some(file),
-        Some(Index::default()),
-    ))
+    let index = Some(Index::default());
+    Ok(Segment::new(path, header.salt, summary, Some(file), index).active())
 }
 
 /// Writes a whole file and makes its bytes durable; its name is not durable yet.

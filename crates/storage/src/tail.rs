@@ -1,6 +1,6 @@
 //! The last batches of a log, in memory, shared by all who read them.
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use bytes::Bytes;
 
@@ -20,29 +20,45 @@ pub(crate) struct Tail {
     batches: VecDeque<TailBatch>,
     bytes: usize,
     bytes_max: usize,
+    /// Bytes of all tails that share a budget.
+    total_bytes: Rc<Cell<usize>>,
 }
 
 impl Tail {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, total_bytes: Rc<Cell<usize>>) -> Self {
         Self {
             batches: VecDeque::new(),
             bytes: 0,
             bytes_max,
+            total_bytes,
         }
+    }
+
+    fn set_bytes(&mut self, bytes: usize) {
+        let total = self.total_bytes.get() - self.bytes + bytes;
+        self.total_bytes.set(total);
+        self.bytes = bytes;
+    }
+
+    /// Forgets everything, the room for it too.
+    pub(crate) fn clear(&mut self) {
+        self.batches = VecDeque::new();
+        self.set_bytes(0);
     }
 
     pub(crate) fn push(&mut self, batch: TailBatch) {
         if let Some(last) = self.batches.back() {
             assert_eq!(last.next_offset, batch.base_offset, "the tail has no holes");
         }
-        self.bytes += batch.record.len();
+        let mut bytes = self.bytes + batch.record.len();
         self.batches.push_back(batch);
-        while self.bytes > self.bytes_max || self.batches.len() > limits::TAIL_BATCHES_MAX {
+        while bytes > self.bytes_max || self.batches.len() > limits::TAIL_BATCHES_MAX {
             let Some(oldest) = self.batches.pop_front() else {
                 break;
             };
-            self.bytes -= oldest.record.len();
+            bytes -= oldest.record.len();
         }
+        self.set_bytes(bytes);
     }
 
     /// The batches from the one that holds `offset` on; empty when that one is not in memory.
@@ -65,15 +81,19 @@ impl Tail {
         let count = self
             .batches
             .partition_point(|batch| batch.next_offset <= offset);
-        self.bytes -= self
-            .batches
-            .drain(..count)
-            .map(|batch| batch.record.len())
-            .sum::<usize>();
+        let forgotten = self.batches.drain(..count);
+        let bytes: usize = forgotten.map(|batch| batch.record.len()).sum();
+        self.set_bytes(self.bytes - bytes);
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.set_bytes(0);
     }
 }
 
@@ -98,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_bytes_run_out() {
-        let mut tail = Tail::new(100);
+        let mut tail = Tail::new(100, Rc::default());
         (0..5).for_each(|number| tail.push(batch(number * 2, 25)));
         assert_eq!((tail.bytes(), offsets(&tail, 2)), (100, vec![2, 4, 6, 8]));
         assert_eq!(offsets(&tail, 1), [], "behind the tail");
@@ -114,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_was_removed_is_forgotten() {
-        let mut tail = Tail::new(100);
+        let mut tail = Tail::new(100, Rc::default());
         (0..4).for_each(|number| tail.push(batch(number * 2, 25)));
         tail.forget_before(4);
         assert_eq!((tail.bytes(), offsets(&tail, 4)), (50, vec![4, 6]));
@@ -124,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_there_are_too_many() {
-        let mut tail = Tail::new(usize::MAX);
+        let mut tail = Tail::new(usize::MAX, Rc::default());
         let count = limits::TAIL_BATCHES_MAX as u64;
         (0..count).for_each(|number| tail.push(batch(number * 2, 1)));
         assert_eq!(offsets(&tail, 0).len(), limits::TAIL_BATCHES_MAX);

@@ -141,6 +141,7 @@ fn a_sync_that_finds_the_disk_full_fences() {
     on_each_driver(async |disk, directory| {
         let disk = TestDisk::new(disk);
         let (log, _) = open(&disk, &directory).await;
+        log.append(batch(0, 1, 1), 0).await.unwrap();
         disk.script.sync_error.set(Some((ENOSPC, 0)));
         assert!(matches!(
             log.append(batch(0, 1, 1), 0).await,

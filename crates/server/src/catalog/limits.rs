@@ -13,10 +13,10 @@ pub struct CatalogLimits {
     pub streams_max: usize,
     /// Topics that may exist in one stream.
     pub topics_per_stream_max: usize,
-    /// Partitions that may exist in one topic. Every partition owns an open segment file.
+    /// Partitions that may exist in one topic.
     pub partitions_per_topic_max: usize,
-    /// Partitions that may exist in total: two file descriptors each, below the usual hard limit
-    /// of 65,536 open files with room for connections.
+    /// Partitions that may exist in total. An idle one costs about 2 KiB of memory and no open
+    /// file, and a start looks at each.
     pub partitions_max: usize,
     /// Consumer groups that may exist in one topic.
     pub groups_per_topic_max: usize,

@@ -134,7 +134,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "message_expiry",
         value_name: "AGE",
-        help: "Age at which messages go, e.g. 7 days, where a topic chose none [default: unlimited]",
+        help: "Age at which messages go, e.g. 7 days, if a topic chose none [default: unlimited]",
         has_flag: true,
         read: |config, value| {
             config.message_expiry_us = match expiry_us_of_text(value) {
@@ -160,7 +160,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "delete_oldest_segments",
         value_name: "BOOLEAN",
-        help: "A topic at its size loses its oldest messages, or else takes no more [default: true]",
+        help: "A topic at its size loses its oldest messages, or else takes none [default: true]",
         has_flag: true,
         read: |config, value| {
             config.delete_oldest_segments = value

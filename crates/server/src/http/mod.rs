@@ -1,7 +1,10 @@
-//! What the WebSocket port answers to plain HTTP: a status page for people, `/health` for machines.
+//! What the WebSocket port answers to plain HTTP: a status page for people, `/health` for machines,
+//! `/metrics` for Prometheus.
 //!
 //! One request a connection: the reply carries `Connection: close`. There is no routing library
-//! because there are two routes and both are answered from memory.
+//! because there are three routes and all are answered from memory.
+
+mod metrics;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -55,10 +58,17 @@ pub(crate) fn respond(method: &str, target: &str, health: &Health) -> Vec<u8> {
                 reply(500, "text/plain", "internal error\n", &[], head_only)
             }
         },
+        "/metrics" => match metrics::text(&health.metrics) {
+            Ok(text) => reply(200, metrics::CONTENT_TYPE, &text, &[], head_only),
+            Err(error) => {
+                tracing::error!(%error, "the metrics could not be encoded");
+                reply(500, "text/plain", "internal error\n", &[], head_only)
+            }
+        },
         _ => reply(
             404,
             "text/plain",
-            "not found; there are / and /health\n",
+            "not found; there are /, /health and /metrics\n",
             &[],
             head_only,
         ),
@@ -136,7 +146,8 @@ fn status_page(health: &Health) -> String {
          :root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;\
          margin:2rem auto;padding:0 1rem}}th{{text-align:left;padding-right:2rem;font-weight:500}}\
          </style></head><body><h1>Weir</h1><table>{rows}</table>\
-         <p>This port speaks WebSocket; <a href=\"/health\">/health</a> has the same as JSON.</p>\
+         <p>This port speaks WebSocket; <a href=\"/health\">/health</a> has the same as \
+         JSON, <a href=\"/metrics\">/metrics</a> for Prometheus.</p>\
          </body></html>\n"
     )
 }

@@ -3,6 +3,7 @@
 //! Belongs to one shard for the life of the process: no locks, no atomics.
 
 use std::cell::Cell;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use storage::disk::{self, Disk as _};
-use storage::{LogOptions, PartitionLog, RecoveryReport, Removed, layout};
+use storage::{BudgetUse, LogOptions, Opening, PartitionLog, RecoveryReport, Removed, layout};
 use wire::Status;
 
 use crate::catalog::{Catalog, PartitionKey, PartitionStats, UNLIMITED};
@@ -23,20 +24,27 @@ mod poll;
 pub(crate) use offsets::{ConsumerKey, OffsetError};
 pub(crate) use poll::PollRequest;
 
-use offsets::ConsumerOffsets;
+use offsets::{ConsumerOffsets, OpenJournals};
 use poll::{Extent, Start};
 
 pub(crate) type Disk = storage::CompioDisk;
+pub(crate) type Budget = storage::Budget<Disk>;
 pub(crate) type Journal = storage::Journal<Disk>;
 
 const CATALOG_FILE: &str = "catalog.journal";
 const OFFSETS_FILE: &str = "offsets.journal";
+/// Partitions from which on one sync of the whole file system is quicker than one for each.
+const SYNCED_TOGETHER_MIN: usize = 64;
 
 /// The data directory as one shard sees it.
 pub(crate) struct Storage {
     disk: Disk,
     root: PathBuf,
     limits: Limits,
+    budget: Budget,
+    open_journals: Rc<OpenJournals>,
+    /// Whether what earlier processes left was synced as a whole.
+    is_durable: Cell<bool>,
 }
 
 /// Where an appended batch begins.
@@ -80,11 +88,19 @@ pub(crate) struct PartitionSize {
     pub(crate) sealed: Vec<storage::SealedSegment>,
 }
 
+/// The limits that a partition looks at: there are many partitions.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    poll_bytes_max: usize,
+    retention_segments_max: usize,
+}
+
 pub(crate) struct Partition {
     key: PartitionKey,
     log: PartitionLog<Disk>,
     offsets: Rc<ConsumerOffsets>,
-    limits: Limits,
+    bounds: Bounds,
+    is_closed: Cell<bool>,
     /// Bytes at which this partition refuses messages because its topic is full.
     full_at_bytes: Cell<u64>,
 }
@@ -114,13 +130,87 @@ pub(crate) fn status_of(error: &storage::Error) -> Status {
     }
 }
 
+/// As [`status_of`]; a partition's files are closed when it was deleted.
+fn partition_status(error: &storage::Error) -> Status {
+    match error {
+        storage::Error::Closed => Status::PARTITION_NOT_FOUND,
+        error => status_of(error),
+    }
+}
+
 impl Storage {
     pub(crate) fn new(root: PathBuf, limits: Limits) -> Self {
         Self {
             disk: Disk::new(),
             root,
+            budget: Budget::new(limits.storage),
+            open_journals: OpenJournals::new(limits.offset_journals_open_max),
+            is_durable: Cell::new(false),
             limits,
         }
+    }
+
+    /// What the logs of this shard use together.
+    pub(crate) fn in_use(&self) -> BudgetUse {
+        self.budget.in_use()
+    }
+
+    /// Makes everything that earlier processes left in the data directory durable at once, when
+    /// there are so many partitions that syncing each would take longer.
+    pub(crate) async fn sync_what_is_left(&self, partitions_count: usize) -> bool {
+        if partitions_count < SYNCED_TOGETHER_MIN {
+            return false;
+        }
+        match self.disk.sync_file_system(&self.root).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "not synced as a whole; each partition is");
+                false
+            }
+        }
+    }
+
+    /// Says whether [`Self::sync_what_is_left`] was done.
+    pub(crate) fn set_durable(&self, is_durable: bool) {
+        self.is_durable.set(is_durable);
+    }
+
+    /// Makes the directories of these partitions of one topic, with one sync for all of them.
+    pub(crate) async fn create_directories(
+        &self,
+        stream_id: u32,
+        topic_id: u32,
+        keys: &[PartitionKey],
+    ) -> Result<(), storage::Error> {
+        let topic = self.root.join(layout::topic_directory(stream_id, topic_id));
+        let directory = topic.join(layout::PARTITIONS);
+        let failed = |error| system("create", &directory, error);
+        let known: HashSet<u32> = self
+            .numbered(&directory)
+            .await?
+            .into_iter()
+            .map(|(partition_id, _)| partition_id)
+            .collect();
+        let mut is_durable = self.is_durable.get() && !known.is_empty();
+        if !is_durable {
+            disk::create_directories(&self.disk, &self.root, &directory)
+                .await
+                .map_err(failed)?;
+        }
+        for key in keys.iter().filter(|key| !known.contains(&key.partition_id)) {
+            is_durable = false;
+            let path = directory.join(key.partition_id.to_string());
+            match self.disk.create_directory(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed(error));
+                }
+                _ => {}
+            }
+        }
+        if !is_durable {
+            self.disk.sync_directory(&directory).await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn disk(&self) -> &Disk {
@@ -156,11 +246,41 @@ impl Storage {
     }
 
     /// Removes the files of a partition that the catalog no longer knows. What cannot be removed
-    /// now is tried again at the next start.
+    /// now is tried again at the next start. [`Self::sync_removed`] makes it durable.
     pub(crate) async fn remove_partition(&self, key: PartitionKey) {
         let directory = self.partition_directory(key);
-        if let Err(error) = disk::remove_directories(&self.disk, &directory).await {
+        if let Err(error) = disk::remove_directory_with_files(&self.disk, &directory).await {
             tracing::warn!(partition = %key, %error, "files of a deleted partition are left");
+        }
+    }
+
+    /// Makes the removal of these partitions durable: their numbers may be used again.
+    pub(crate) async fn sync_removed(&self, keys: &[PartitionKey]) {
+        let topics: BTreeSet<_> = keys
+            .iter()
+            .map(|key| layout::topic_directory(key.stream_id, key.topic_id))
+            .collect();
+        for topic in topics {
+            let directory = self.root.join(topic).join(layout::PARTITIONS);
+            match self.disk.sync_directory(&directory).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(directory = %directory.display(), %error,
+                        "the removal of partitions is not durable");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Removes what is left of a topic, or of a stream without one, once its partitions are gone.
+    pub(crate) async fn remove_remains(&self, stream_id: u32, topic_id: Option<u32>) {
+        let directory = match topic_id {
+            Some(topic_id) => layout::topic_directory(stream_id, topic_id),
+            None => layout::stream_directory(stream_id),
+        };
+        let directory = self.root.join(directory);
+        if let Err(error) = disk::remove_directories(&self.disk, &directory).await {
+            tracing::warn!(directory = %directory.display(), %error, "left until the next start");
         }
     }
 
@@ -210,33 +330,53 @@ impl Storage {
 }
 
 impl Partition {
-    /// Opens and recovers a partition, creating it when it is new.
+    /// Opens and recovers a partition, whose directory exists.
     pub(crate) async fn open(
         storage: &Storage,
         key: PartitionKey,
         catalog: &Catalog,
     ) -> Result<Rc<Self>, storage::Error> {
         let directory = storage.partition_directory(key);
-        disk::create_directories(&storage.disk, &storage.root, &directory)
-            .await
-            .map_err(|error| system("create", &directory, error))?;
         let options = log_options(catalog, key);
+        // Until the first look at all of the topic's partitions.
+        let topic = catalog.topic(key.stream_id.into(), key.topic_id.into());
+        let full_at_bytes = match topic {
+            Some((_, topic)) if !storage.limits.delete_oldest_segments => {
+                topic.options.topic_bytes_max.value
+            }
+            _ => UNLIMITED,
+        };
         let partition_id = u64::from(key.partition_id);
-        let (log, report) =
-            PartitionLog::open(storage.disk.clone(), &directory, partition_id, options).await?;
+        let opening = Opening {
+            budget: storage.budget.clone(),
+            is_durable: storage.is_durable.get(),
+        };
+        let (log, report) = PartitionLog::open_with(
+            storage.disk.clone(),
+            &directory,
+            partition_id,
+            options,
+            opening,
+        )
+        .await?;
         tell(key, &report);
         let offsets = ConsumerOffsets::open(
             storage.disk.clone(),
             directory.join(OFFSETS_FILE),
             &storage.limits,
+            &storage.open_journals,
         )
         .await?;
         Ok(Rc::new(Self {
             key,
             log,
             offsets,
-            limits: storage.limits.clone(),
-            full_at_bytes: Cell::new(UNLIMITED),
+            bounds: Bounds {
+                poll_bytes_max: storage.limits.poll_bytes_max,
+                retention_segments_max: storage.limits.retention_segments_max,
+            },
+            is_closed: Cell::new(false),
+            full_at_bytes: Cell::new(full_at_bytes),
         }))
     }
 
@@ -245,7 +385,7 @@ impl Partition {
         &self,
         before_timestamp_us: u64,
     ) -> Result<Removed, storage::Error> {
-        let segments_max = self.limits.retention_segments_max;
+        let segments_max = self.bounds.retention_segments_max;
         self.log
             .remove_expired(before_timestamp_us, segments_max)
             .await
@@ -260,7 +400,7 @@ impl Partition {
         PartitionSize {
             key: self.key,
             size_bytes: self.log.size_bytes(),
-            sealed: self.log.sealed_segments(self.limits.retention_segments_max),
+            sealed: self.log.sealed_segments(self.bounds.retention_segments_max),
         }
     }
 
@@ -302,7 +442,7 @@ impl Partition {
                     if !matches!(error, storage::Error::Busy) {
                         tracing::debug!(partition = %key, %error, "an append failed");
                     }
-                    Err(status_of(&error))
+                    Err(partition_status(&error))
                 }
             }
         }
@@ -333,7 +473,7 @@ impl Partition {
             .read(
                 offset,
                 request.message_count_max,
-                self.limits.poll_bytes_max,
+                self.bounds.poll_bytes_max,
             )
             .await
             .map_err(|error| self.read_failed(&error))?;
@@ -364,8 +504,19 @@ impl Partition {
     }
 
     fn read_failed(&self, error: &storage::Error) -> Status {
-        tracing::error!(partition = %self.key, %error, "a read failed");
-        status_of(error)
+        if self.is_closed.get() {
+            // Deleted while it was read: its files are gone.
+            return Status::PARTITION_NOT_FOUND;
+        }
+        match error {
+            // Others read so much at the moment that there is no room: the client asks again.
+            storage::Error::Busy => {}
+            _ => tracing::error!(partition = %self.key, %error, "a read failed"),
+        }
+        match error {
+            storage::Error::Io { .. } => Status::CANNOT_READ_MESSAGE,
+            error => status_of(error),
+        }
     }
 
     fn current_offset(&self) -> u64 {
@@ -409,7 +560,10 @@ impl Partition {
 
     /// Removes all messages and all stored offsets.
     pub(crate) async fn purge(&self) -> Result<(), Status> {
-        self.log.purge().await.map_err(|error| status_of(&error))?;
+        self.log
+            .purge()
+            .await
+            .map_err(|error| partition_status(&error))?;
         self.offsets
             .clear()
             .await
@@ -424,11 +578,12 @@ impl Partition {
             .remove_segments_before(before_offset)
             .await
             .map(drop)
-            .map_err(|error| status_of(&error))
+            .map_err(|error| partition_status(&error))
     }
 
     /// Ends the log: what was taken becomes durable first.
     pub(crate) async fn close(&self) {
+        self.is_closed.set(true);
         if let Err(error) = self.log.close().await {
             tracing::warn!(partition = %self.key, %error, "a partition was closed while fenced");
         }
@@ -445,7 +600,10 @@ impl Partition {
             stats: PartitionStats {
                 messages_count: self.log.message_count(),
                 size_bytes: self.log.size_bytes(),
-                segments_count: u32::try_from(self.log.segments_count()).unwrap_or(u32::MAX),
+                // The first one is made with the first message.
+                segments_count: u32::try_from(self.log.segments_count())
+                    .unwrap_or(u32::MAX)
+                    .max(1),
                 current_offset: self.current_offset(),
             },
             refusal: self.log.refusal().map(|error| error.to_string()),
@@ -466,7 +624,7 @@ impl PartitionReport {
 fn offset_status(error: &OffsetError) -> Status {
     match error {
         OffsetError::TooMany => Status::TOO_MANY_CONSUMER_OFFSETS,
-        OffsetError::Storage(error) => status_of(error),
+        OffsetError::Storage(error) => partition_status(error),
         OffsetError::Encode(_) => Status::ERROR,
     }
 }

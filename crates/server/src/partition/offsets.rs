@@ -1,10 +1,10 @@
 //! Stored consumer offsets of one partition: a map in memory, a checksummed journal on disk.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use futures_util::lock::Mutex;
@@ -44,11 +44,46 @@ pub(crate) enum OffsetError {
     Encode(#[from] serde_json::Error),
 }
 
+/// Journals of consumer offsets that are open on a shard: one descriptor each. The one that was
+/// opened first makes room; what it holds stays in memory.
+#[derive(Debug)]
+pub(crate) struct OpenJournals {
+    open: RefCell<VecDeque<Weak<ConsumerOffsets>>>,
+    open_max: usize,
+}
+
+impl OpenJournals {
+    pub(crate) fn new(open_max: usize) -> Rc<Self> {
+        Rc::new(Self {
+            open: RefCell::default(),
+            open_max,
+        })
+    }
+
+    fn opened(&self, offsets: &Rc<ConsumerOffsets>) {
+        let mut open = self.open.borrow_mut();
+        open.push_back(Rc::downgrade(offsets));
+        while open.len() > self.open_max.max(1) {
+            if let Some(offsets) = open.pop_front().and_then(|oldest| oldest.upgrade()) {
+                crate::shard::task::spawn("close offsets", async move {
+                    offsets.let_go().await;
+                });
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct ConsumerOffsets {
     disk: Disk,
     path: PathBuf,
-    /// Opened with the first offset: most partitions never store one.
+    /// Made with the first offset: most partitions never store one. Open while used lately.
     journal: Mutex<Option<Journal>>,
+    exists: Cell<bool>,
+    /// Nothing is opened any more: the partition may be gone.
+    is_closed: Cell<bool>,
+    is_replayed: Cell<bool>,
+    open_journals: Rc<OpenJournals>,
     offsets: RefCell<HashMap<ConsumerKey, u64>>,
     rewriting: Cell<bool>,
     consumers_max: usize,
@@ -61,6 +96,7 @@ impl ConsumerOffsets {
         disk: Disk,
         path: PathBuf,
         limits: &crate::limits::Limits,
+        open_journals: &Rc<OpenJournals>,
     ) -> Result<Rc<Self>, storage::Error> {
         let exists = match disk.open(&path, OpenMode::Read).await {
             Ok(_) => true,
@@ -71,6 +107,10 @@ impl ConsumerOffsets {
             disk,
             path,
             journal: Mutex::new(None),
+            exists: Cell::new(exists),
+            is_closed: Cell::new(false),
+            is_replayed: Cell::new(!exists),
+            open_journals: Rc::clone(open_journals),
             offsets: RefCell::default(),
             rewriting: Cell::new(false),
             consumers_max: limits.consumer_offsets_max,
@@ -83,18 +123,36 @@ impl ConsumerOffsets {
     }
 
     /// The journal, opened when it is needed first.
-    async fn journal(&self) -> Result<Journal, storage::Error> {
+    async fn journal(self: &Rc<Self>) -> Result<Journal, storage::Error> {
         let mut journal = self.journal.lock().await;
         if let Some(journal) = &*journal {
             return Ok(journal.clone());
+        }
+        if self.is_closed.get() {
+            return Err(storage::Error::Closed);
         }
         let (opened, recovered) = Journal::open(self.disk.clone(), &self.path).await?;
         if let Some(torn) = &recovered.torn_tail {
             tracing::warn!(%torn, "a torn tail of consumer offsets was cut");
         }
-        self.replay(&recovered.records)?;
+        if !self.is_replayed.replace(true) {
+            self.replay(&recovered.records)?;
+        }
+        self.exists.set(true);
         *journal = Some(opened.clone());
+        self.open_journals.opened(self);
         Ok(opened)
+    }
+
+    /// Closes the journal until it is needed again. One that is fenced stays, to stay fenced.
+    async fn let_go(&self) {
+        // Whoever needs it meanwhile waits here, and opens it again.
+        let mut journal = self.journal.lock().await;
+        if let Some(open) = journal.take()
+            && open.close().await.is_err()
+        {
+            *journal = Some(open);
+        }
     }
 
     fn replay(&self, records: &[Bytes]) -> Result<(), storage::Error> {
@@ -131,7 +189,10 @@ impl ConsumerOffsets {
     }
 
     /// Forgets an offset; false when none was stored.
-    pub(crate) async fn delete(&self, consumer: &ConsumerKey) -> Result<bool, OffsetError> {
+    pub(crate) async fn delete(
+        self: &Rc<Self>,
+        consumer: &ConsumerKey,
+    ) -> Result<bool, OffsetError> {
         if self.offsets.borrow_mut().remove(consumer).is_none() {
             return Ok(false);
         }
@@ -143,16 +204,15 @@ impl ConsumerOffsets {
     }
 
     /// Forgets everything, for a purge.
-    pub(crate) async fn clear(&self) -> Result<(), OffsetError> {
+    pub(crate) async fn clear(self: &Rc<Self>) -> Result<(), OffsetError> {
         self.offsets.borrow_mut().clear();
-        let journal = self.journal.lock().await.clone();
-        if let Some(journal) = journal {
-            journal.rewrite(Vec::new()).await?;
+        if self.exists.get() {
+            self.journal().await?.rewrite(Vec::new()).await?;
         }
         Ok(())
     }
 
-    async fn write(&self, record: Record) -> Result<(), OffsetError> {
+    async fn write(self: &Rc<Self>, record: Record) -> Result<(), OffsetError> {
         let record = serde_json::to_vec(&record)?;
         let journal = self.journal().await?;
         journal.append(record.into()).await?;
@@ -172,7 +232,11 @@ impl ConsumerOffsets {
             Err(error) => Err(error.into()),
         };
         self.rewriting.set(false);
-        result
+        match result {
+            // Closed meanwhile; whoever opens it next rewrites it.
+            Err(OffsetError::Storage(storage::Error::Closed)) => Ok(()),
+            result => result,
+        }
     }
 
     fn live_records(&self) -> Result<Vec<Bytes>, serde_json::Error> {
@@ -191,8 +255,9 @@ impl ConsumerOffsets {
 
     /// Waits for what was taken and takes no more.
     pub(crate) async fn close(&self) {
-        let journal = self.journal.lock().await.take();
-        if let Some(journal) = journal
+        self.is_closed.set(true);
+        let mut journal = self.journal.lock().await;
+        if let Some(journal) = journal.take()
             && let Err(error) = journal.close().await
         {
             tracing::warn!(%error, "consumer offsets were closed while fenced");
@@ -212,8 +277,16 @@ mod tests {
     }
 
     async fn open(directory: &tempfile::TempDir, limits: &Limits) -> Rc<ConsumerOffsets> {
+        open_among(directory, limits, &OpenJournals::new(8)).await
+    }
+
+    async fn open_among(
+        directory: &tempfile::TempDir,
+        limits: &Limits,
+        open_journals: &Rc<OpenJournals>,
+    ) -> Rc<ConsumerOffsets> {
         let path = directory.path().join("offsets.journal");
-        ConsumerOffsets::open(Disk::new(), path, limits)
+        ConsumerOffsets::open(Disk::new(), path, limits, open_journals)
             .await
             .expect("the journal opens")
     }
@@ -272,6 +345,43 @@ mod tests {
             let third = offsets.store(ConsumerKey::Number(3), 0).err();
             assert!(matches!(third, Some(OffsetError::TooMany)));
             store(&offsets, ConsumerKey::Number(2), 1).await;
+        });
+    }
+
+    #[test]
+    fn no_more_journals_are_open_than_allowed_and_all_are_kept() {
+        run(async {
+            let limits = Limits::default();
+            let open_journals = OpenJournals::new(2);
+            let directories: Vec<_> = (0..5)
+                .map(|_| tempfile::tempdir().expect("a temporary directory"))
+                .collect();
+            let mut all = Vec::new();
+            for directory in &directories {
+                all.push(open_among(directory, &limits, &open_journals).await);
+            }
+            for offset in 0..4 {
+                for offsets in &all {
+                    store(offsets, ConsumerKey::Number(1), offset).await;
+                    let open = all
+                        .iter()
+                        .filter(|offsets| match offsets.journal.try_lock() {
+                            Some(journal) => journal.is_some(),
+                            // It is being closed.
+                            None => false,
+                        });
+                    // One more than allowed until its task had a turn.
+                    assert!(open.count() <= 3);
+                }
+            }
+            all[0].clear().await.expect("it is durable");
+            for offsets in all {
+                offsets.close().await;
+            }
+            for (number, directory) in directories.iter().enumerate() {
+                let found = open(directory, &limits).await.get(&ConsumerKey::Number(1));
+                assert_eq!(found, (number > 0).then_some(3));
+            }
         });
     }
 

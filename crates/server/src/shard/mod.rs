@@ -5,7 +5,7 @@
 //! [`mailbox`]es only; [`router`] hides whether a partition is here or there.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use wire::Status;
 use crate::catalog::{Catalog, PartitionKey};
 use crate::control::{ControlPlane, ControlSnapshot};
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StorageSnapshot};
 use crate::partition::{Partition, Storage};
 use crate::session::ClientInfo;
 use crate::verified::VerifiedPasswords;
@@ -285,14 +285,10 @@ impl Shard {
             .collect();
         // Readers of the snapshot must not find a partition that is about to close.
         *self.snapshot.borrow_mut() = Arc::clone(&snapshot);
-        for key in gone {
-            let slot = self.partitions.borrow_mut().remove(&key);
-            if let Some(Slot::Open(partition)) = slot {
-                partition.close().await;
-                self.metrics.log_ended(partition.syncs_count());
-            }
-            self.storage.remove_partition(key).await;
-        }
+        self.storage.set_durable(snapshot.was_synced);
+        self.remove_partitions(&gone).await;
+        wanted.retain(|key| !self.partitions.borrow().contains_key(key));
+        self.create_directories(&wanted).await;
         wanted.retain(|key| !self.partitions.borrow().contains_key(key));
         let catalog = &snapshot.catalog;
         futures_util::stream::iter(wanted)
@@ -301,6 +297,39 @@ impl Shard {
                 self.partitions.borrow_mut().insert(key, slot);
             })
             .await;
+    }
+
+    async fn remove_partitions(&self, gone: &[PartitionKey]) {
+        futures_util::stream::iter(gone)
+            .for_each_concurrent(self.limits.partitions_opening_max, |key| async move {
+                let slot = self.partitions.borrow_mut().remove(key);
+                if let Some(Slot::Open(partition)) = slot {
+                    partition.close().await;
+                    self.metrics.log_ended(partition.syncs_count());
+                }
+                self.storage.remove_partition(*key).await;
+            })
+            .await;
+        self.storage.sync_removed(gone).await;
+    }
+
+    /// Makes the directories of new partitions; those for which that fails are not served.
+    async fn create_directories(&self, wanted: &HashSet<PartitionKey>) {
+        let mut topics: BTreeMap<(u32, u32), Vec<PartitionKey>> = BTreeMap::new();
+        for key in wanted {
+            let topic = topics.entry((key.stream_id, key.topic_id)).or_default();
+            topic.push(*key);
+        }
+        for ((stream_id, topic_id), keys) in topics {
+            let created = self.storage.create_directories(stream_id, topic_id, &keys);
+            if let Err(error) = created.await {
+                tracing::error!(shard = self.index, stream_id, topic_id, %error,
+                    "partitions could not be created and are not served");
+                let status = crate::partition::status_of(&error);
+                let mut partitions = self.partitions.borrow_mut();
+                partitions.extend(keys.iter().map(|key| (*key, Slot::Unavailable(status))));
+            }
+        }
     }
 
     async fn open_partition(&self, key: PartitionKey, catalog: &Catalog) -> Slot {
@@ -337,7 +366,7 @@ impl Shard {
 
     pub(crate) fn report(&self) -> ShardReport {
         let mut metrics = self.metrics.snapshot();
-        let partitions = self
+        let partitions: Vec<_> = self
             .partitions
             .borrow()
             .iter()
@@ -352,6 +381,7 @@ impl Shard {
                 (*key, report)
             })
             .collect();
+        metrics.storage = StorageSnapshot::of(&partitions, self.storage.in_use());
         ShardReport {
             metrics,
             partitions,

@@ -91,6 +91,25 @@ impl CompioDisk {
         }
     }
 
+    /// Makes everything on the file system of `path` durable: names and bytes, of all files.
+    ///
+    /// # Errors
+    /// What the system said; on kernels that report it, also of writes that failed before.
+    pub async fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        let path = path.to_path_buf();
+        let syncing = self.run(async move {
+            let synced = compio_runtime::spawn_blocking(move || {
+                let directory = fs::File::open(path)?;
+                rustix::fs::syncfs(&directory).map_err(io::Error::from)
+            });
+            match synced.await {
+                Ok(result) => result,
+                Err(error) => Err(io::Error::other(error.to_string())),
+            }
+        });
+        syncing.await
+    }
+
     /// Runs one operation in a task of its own.
     fn run<T: 'static>(
         &self,

@@ -209,6 +209,22 @@ pub async fn create_directories<D: Disk>(
     Ok(())
 }
 
+/// Removes `directory` and the files in it. The removal is durable once the directory that it lay
+/// in is synced. A missing directory is not a failure; one that holds another is.
+///
+/// # Errors
+/// The first failed operation.
+pub async fn remove_directory_with_files<D: Disk>(disk: &D, directory: &Path) -> io::Result<()> {
+    let entries = match disk.list(directory).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries.iter().filter(|entry| !entry.is_directory) {
+        disk.remove_file(&directory.join(&entry.name)).await?;
+    }
+    disk.remove_directory(directory).await
+}
+
 /// Removes `directory` with everything in it. A missing directory is not a failure.
 ///
 /// # Errors

@@ -133,6 +133,7 @@ fn options(seed: u64) -> LogOptions {
     LogOptions {
         write_mode,
         zero_ahead_bytes_max,
+        checkpoint_bytes: limits::INDEX_INTERVAL_BYTES_MIN.into(),
         segment_bytes_max: limits::SEGMENT_BYTES_MIN,
         index_interval_bytes: limits::INDEX_INTERVAL_BYTES_MIN,
         tail_bytes_max: 0,

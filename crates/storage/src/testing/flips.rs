@@ -234,8 +234,12 @@ fn tells(inspection: &Inspection) -> bool {
     inspection.corruptions().next().is_some()
         || inspection.torn_tails().next().is_some()
         || inspection.segments().any(|one| {
-            let sealed_without = one.index == IndexState::Missing && !one.is_active;
-            sealed_without || !matches!(one.index, IndexState::Sound | IndexState::Missing)
+            match one.index {
+                IndexState::Sound => false,
+                // The checkpoint of an active segment may be behind, or not be there yet.
+                IndexState::Missing | IndexState::Outdated => !one.is_active,
+                IndexState::Damaged | IndexState::Wrong => true,
+            }
         })
 }
 

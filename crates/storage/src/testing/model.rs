@@ -35,6 +35,8 @@ struct Model {
     doubtful: Vec<Appended>,
     first_offset_min: u64,
     now_us: u64,
+    /// Where the last read stopped: consumers go on there.
+    read_offset: u64,
 }
 
 impl Model {
@@ -85,6 +87,7 @@ fn options(dice: &mut Dice) -> LogOptions {
         tail_bytes_max: [0, 30_000, limits::TAIL_BYTES_DEFAULT][dice.below(3) as usize],
         write_mode: [WriteMode::Buffered, WriteMode::Direct][dice.below(2) as usize],
         zero_ahead_bytes_max: [0, limits::ZERO_AHEAD_BYTES_MIN][dice.below(2) as usize],
+        checkpoint_bytes: [10_000, limits::CHECKPOINT_BYTES_DEFAULT][dice.below(2) as usize],
     }
 }
 
@@ -175,14 +178,17 @@ async fn append(log: &PartitionLog<SimDisk>, model: &mut Model, dice: &mut Dice)
     open
 }
 
-async fn read(log: &PartitionLog<SimDisk>, model: &Model, dice: &mut Dice) {
+async fn read(log: &PartitionLog<SimDisk>, model: &mut Model, dice: &mut Dice) {
     let next = log.next_offset();
     assert_eq!(
         next,
         model.next_offset(),
         "visible is what was acknowledged"
     );
-    let start = dice.below(next + 2);
+    let start = match dice.below(3) {
+        0 => dice.below(next + 2),
+        _ => model.read_offset,
+    };
     let count = 1 + dice.below(30) as u32;
     let bytes = dice.below(50_000) as usize;
     let records = match log.read(start, count, bytes).await {
@@ -211,6 +217,7 @@ async fn read(log: &PartitionLog<SimDisk>, model: &Model, dice: &mut Dice) {
         assert_eq!(view.header().base_timestamp, model.batches[at].timestamp_us);
     }
     assert_eq!(offset, records.next_offset);
+    model.read_offset = offset;
 }
 
 async fn look_up(log: &PartitionLog<SimDisk>, model: &Model, dice: &mut Dice) {
@@ -302,7 +309,7 @@ fn run(seed: u64) {
                 let goes_on = match dice.below(10) {
                     0..4 => append(&log, &mut model, &mut dice).await,
                     4..7 => {
-                        read(&log, &model, &mut dice).await;
+                        read(&log, &mut model, &mut dice).await;
                         true
                     }
                     7 => {
@@ -319,7 +326,7 @@ fn run(seed: u64) {
             disk.heal();
             disk.set_write_bytes_max(None);
             let fenced = matches!(log.refusal(), Some(Error::Fenced { .. }));
-            read(&log, &model, &mut dice).await;
+            read(&log, &mut model, &mut dice).await;
             // What could not be removed may still be there; a full disk is forgiven.
             assert_eq!(log.close().await.is_err(), fenced);
         });

@@ -29,6 +29,7 @@ pub(super) fn options(way: (WriteMode, u64)) -> LogOptions {
         tail_bytes_max: 0,
         write_mode: way.0,
         zero_ahead_bytes_max: way.1,
+        checkpoint_bytes: 16 << 10,
     }
 }
 

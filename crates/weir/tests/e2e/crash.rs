@@ -103,6 +103,16 @@ fn damage_before_intact_records_fences_the_partition() {
             .lines()
             .any(|line| line.contains("ERROR") && line.contains(&name));
         assert!(told, "an operator must act:\n{log}");
+        let (_, health) = crate::http::get(&server, "/health");
+        assert!(
+            health.contains("degraded") && health.contains(&name),
+            "{health}"
+        );
+        let (_, metrics) = crate::http::get(&server, "/metrics");
+        assert!(
+            metrics.contains("\nweir_storage_partitions_fenced 1\n"),
+            "{metrics}"
+        );
 
         assert_eq!(
             texts(&poll(&client, 0, PollingStrategy::first(), 1, false).await),

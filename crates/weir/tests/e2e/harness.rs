@@ -90,7 +90,7 @@ impl Options {
         }
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = weir();
         command
             .arg("serve")
@@ -200,6 +200,11 @@ impl Server {
     pub(crate) fn kill(mut self) -> Ended {
         self.child.kill().expect("the process is ours");
         self.wait()
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks the process to end, as a process manager does.

@@ -43,6 +43,10 @@ fn status_page_and_health(driver: Driver) {
                 .any(|key| key.contains("uptime"))
         );
 
+        let (head, body) = get(&server, "/metrics");
+        assert!(head.contains("application/openmetrics-text"), "{head}");
+        assert!(body.contains("\nweir_storage_partitions 0\n"), "{body}");
+
         let (head, _) = get(&server, "/nothing-here");
         assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     });

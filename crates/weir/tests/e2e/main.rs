@@ -19,6 +19,7 @@ mod http;
 mod inspect;
 mod kills;
 mod ledger;
+mod life;
 mod load;
 mod malformed;
 mod mounts;
