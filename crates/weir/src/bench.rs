@@ -23,7 +23,7 @@ use std::io::Write;
 use anyhow::Context;
 
 pub(crate) use arguments::Command;
-use arguments::{Arguments, Saved};
+use arguments::{Arguments, Kind, Saved};
 use plan::Plan;
 use process::Server;
 use progress::Progress;
@@ -39,15 +39,21 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Runs the benchmark and prints its table; writes the JSON file and draws if that is asked for.
-fn run(arguments: Arguments, pictures: &visual::Pictures) -> anyhow::Result<()> {
-    let plan = Plan::new(&arguments)?;
+/// The server that is running, or one that is started now.
+fn open(plan: &Plan, arguments: &Arguments) -> anyhow::Result<Server> {
     let server = match &arguments.server {
-        Some(address) => Server::running(address, &arguments)?,
-        None => Server::spawn(&arguments)?,
+        Some(address) => Server::running(address, arguments)?,
+        None => Server::spawn(arguments)?,
     };
     // The server has its cores by now; what follows is the load and gets the others.
     process::pin_to(&plan.client_cores)?;
+    Ok(server)
+}
+
+/// Runs the benchmark and prints its table; writes the JSON file and draws if that is asked for.
+fn run(arguments: Arguments, pictures: &visual::Pictures) -> anyhow::Result<()> {
+    let plan = Plan::new(&arguments)?;
+    let mut server = open(&plan, &arguments)?;
     let machine = machine::facts(server.data.as_deref());
     let progress = Progress::new(&plan);
     let mut rounds = Vec::new();
@@ -55,6 +61,11 @@ fn run(arguments: Arguments, pictures: &visual::Pictures) -> anyhow::Result<()> 
         for transport in plan.transports_of_round(number) {
             let name = format!("round {number} of {} over {transport}", plan.rounds);
             progress.begin(name.clone(), plan.batches_of_round());
+            // Connections would move into the memory that those of the round before have left.
+            if plan.kind == Kind::IdleConnections && !rounds.is_empty() && server.is_ours() {
+                server.stop()?;
+                server = open(&plan, &arguments)?;
+            }
             let round = round::run(&plan, &server, transport, number, &progress).context(name)?;
             rounds.push(round);
         }
@@ -64,7 +75,8 @@ fn run(arguments: Arguments, pictures: &visual::Pictures) -> anyhow::Result<()> 
     server.stop()?;
     let saved = report.to_json();
     if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&saved)?;
+        // Not pretty: a number on each line would make it four times as large.
+        let json = serde_json::to_string(&saved)?;
         std::fs::write(path, json + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }

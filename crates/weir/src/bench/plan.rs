@@ -125,10 +125,6 @@ impl Plan {
         transports
     }
 
-    pub(crate) fn is_comparison(&self) -> bool {
-        self.transports.len() > 1
-    }
-
     /// Partitions that each stream's topic has.
     pub(crate) fn partitions_of_stream(&self) -> u32 {
         if self.kind.is_balanced() {
@@ -158,11 +154,15 @@ impl Plan {
         let Length::Batches(count) = self.length else {
             return None;
         };
-        let actors = match self.kind {
+        Some(count * u64::from(self.actors()))
+    }
+
+    /// Actors that a rate limit and a number of batches count for.
+    pub(crate) fn actors(&self) -> u32 {
+        match self.kind {
             Kind::PinnedConsumer | Kind::BalancedConsumerGroup => self.consumers,
             _ => self.producers,
-        };
-        Some(count * u64::from(actors))
+        }
     }
 
     /// Payload bytes of an average batch.

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -166,6 +167,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Whether it was started for the run.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.child.is_some()
+    }
+
     pub(crate) fn observed(&self) -> Observed {
         let [_, websocket] = &self.addresses;
         Observed {
@@ -243,22 +249,37 @@ fn serve(command: &mut Command, arguments: &Arguments, data: &Path) {
         .arg(data);
 }
 
+/// The server that is running for the run, and its data.
+static STARTED: Mutex<Option<(u32, Option<PathBuf>)>> = Mutex::new(None);
+
 /// Takes the server along when a signal ends the run.
 fn end_with_signals(process: u32, data: Option<PathBuf>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
+    let before = started().replace((process, data));
+    if before.is_some() {
+        // The thread is there since the first server.
+        return Ok(());
+    }
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     let thread = std::thread::Builder::new().name("weir-bench-signals".to_owned());
     thread.spawn(move || {
         if signals.forever().next().is_none() {
             return;
         }
-        let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-        // It may have ended by itself; there is nothing more to do about it either way.
-        let _ = process.map(|process| kill_process(process, Signal::KILL));
-        let _ = data.map(std::fs::remove_dir_all);
+        if let Some((process, data)) = started().take() {
+            let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+            // It may have ended by itself; there is nothing more to do about it either way.
+            let _ = process.map(|process| kill_process(process, Signal::KILL));
+            let _ = data.map(std::fs::remove_dir_all);
+        }
         std::process::exit(1);
     })?;
     Ok(())
+}
+
+fn started() -> MutexGuard<'static, Option<(u32, Option<PathBuf>)>> {
+    // What it holds is whole at any moment.
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn parse_place(text: &str) -> anyhow::Result<(String, u16)> {

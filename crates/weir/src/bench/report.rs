@@ -9,15 +9,13 @@ use super::plan::Plan;
 use super::process::Server;
 use super::round::{Cost, Outcome, Round};
 
+mod doubt;
 mod json;
 
 pub(crate) use json::name;
 
 /// Version of the JSON file's layout; docs/benchmarks.md describes it.
 pub(crate) const SCHEMA: u32 = 1;
-
-/// Spread of the rounds' averages beyond which a comparison says nothing: highest over lowest.
-const SPREAD_MAX: f64 = 1.25;
 
 /// The percentiles that are shown, with the names that they have in the file.
 pub(crate) const PERCENTILES: [(&str, f64); 5] = [
@@ -112,26 +110,6 @@ impl<'a> Report<'a> {
             load_figures(&rounds)
         };
         Summary { figures, spread }
-    }
-
-    /// Why the transports of this run should not be compared, if they should not.
-    pub(crate) fn doubt(&self) -> Option<String> {
-        let spreads: Vec<Option<f64>> = self
-            .transports()
-            .into_iter()
-            .map(|transport| self.summary(transport).spread)
-            .collect();
-        let is_load = self.plan.kind != Kind::IdleConnections;
-        if is_load && self.plan.is_comparison() && spreads.contains(&None) {
-            return Some("a single round says nothing about noise; take three".to_owned());
-        }
-        let worst = spreads.into_iter().flatten().fold(1.0, f64::max);
-        (worst > SPREAD_MAX).then(|| {
-            format!(
-                "the rounds of one transport differ by a factor of {worst:.2} (more than \
-                 {SPREAD_MAX}): this run is too noisy to compare"
-            )
-        })
     }
 
     /// One transport over another for each figure that both have.
@@ -269,17 +247,14 @@ fn idle_figures(rounds: &[&Round]) -> Vec<Figure> {
             seconds += connecting.as_secs_f64();
         }
     }
-    // The first round alone: later ones reuse what the server's allocator has kept.
-    let first = rounds
-        .first()
-        .and_then(|round| match (&round.result, round.server) {
-            (Outcome::Idle { connections, .. }, Some(cost)) => {
-                let grown = cost.resident_after_bytes as f64 - cost.resident_before_bytes as f64;
-                Some(grown / f64::from(*connections))
-            }
-            _ => None,
-        });
-    if let Some(value) = first {
+    // Each round has a server of its own; in one that was running, later rounds reuse what its
+    // allocator has kept.
+    let costs: Option<Vec<Cost>> = rounds.iter().map(|round| round.server).collect();
+    if let Some(costs) = costs.filter(|_| connections > 0.0) {
+        let grown = costs
+            .iter()
+            .map(|cost| cost.resident_after_bytes as f64 - cost.resident_before_bytes as f64);
+        let value = grown.sum::<f64>() / connections;
         figures.push(Figure {
             name: "server_bytes_per_connection",
             unit: "B",

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::arguments::Kind;
 use super::plan::{Plan, SEED_BATCHES_ALL};
 use super::report::{Figure, Report, name};
 
@@ -16,18 +17,7 @@ pub(crate) fn render(report: &Report<'_>) -> String {
         .collect();
     // Writing into a String cannot fail.
     let _ = writeln!(text, "{} · server {}", plan.kind.name(), report.server());
-    let _ = writeln!(
-        text,
-        "{} messages of {} in a batch · {} · {}{}\n",
-        plan.messages_per_batch,
-        sizes(plan.message_bytes.clone()),
-        match plan.rate_bytes {
-            Some(rate) => format!("{} MB/s for each actor", rate / 1e6),
-            None => "as fast as it goes".to_owned(),
-        },
-        plan.durability,
-        if plan.deflate { " · compressed" } else { "" },
-    );
+    let _ = writeln!(text, "{}\n", workload(plan));
     if let Some(shortened) = seed_shortened(plan) {
         let _ = writeln!(text, "{shortened}\n");
     }
@@ -88,6 +78,26 @@ fn seed_shortened(plan: &Plan) -> Option<String> {
         )),
         None => Some("The seed's workload by time instead of by its batches.".to_owned()),
     }
+}
+
+fn workload(plan: &Plan) -> String {
+    if plan.kind == Kind::IdleConnections {
+        return format!(
+            "{} connections that have logged in and wait",
+            plan.connections
+        );
+    }
+    let rate = match plan.rate_bytes {
+        Some(rate) => format!("{} MB/s for each actor", rate / 1e6),
+        None => "as fast as it goes".to_owned(),
+    };
+    format!(
+        "{} messages of {} in a batch · {rate} · {}{}",
+        plan.messages_per_batch,
+        sizes(plan.message_bytes.clone()),
+        plan.durability,
+        if plan.deflate { " · compressed" } else { "" },
+    )
 }
 
 fn head(names: &[&str]) -> String {

@@ -73,7 +73,11 @@ function pairs() {
       return isShared ? [[one, other]] : [];
     });
   }
-  return all.slice(1).map((other) => [all[0], other]);
+  const named = (name) => all.find((one) => one.key === `0.${name}`);
+  const [native, bridge] = [named("websocket"), named("websocket_bridge")];
+  const toFirst = all.slice(1).map((other) => [all[0], other]);
+  // What the native path gains over the bridge, where TCP is there to compare both with.
+  return native && bridge && all.length > 2 ? [...toFirst, [bridge, native]] : toFirst;
 }
 
 function cards() {
@@ -141,11 +145,15 @@ function summaryTables() {
     return summaryTable(`All rounds together${runs.length > 1 ? `, ${letter(index)} ${name}` : ""}`,
       columns);
   });
-  if (runs.length === 1) return [...within, ...restingOnFew()];
+  if (runs.length === 1) return within;
   const across = pairs().map(([one, other]) =>
     summaryTable(`${one.label} and ${other.label}`, [one, other]));
-  return [...across, ...within, ...restingOnFew()];
+  return [...across, ...within];
 }
+
+// Tables of more than two transports need the whole width.
+const hasWideTables = () => runs.some((_, index) =>
+  all.filter((one) => one.key.startsWith(`${index}.`)).length > 2);
 
 // A percentile beyond the number of batches is their highest latency and says no more.
 function restingOnFew() {
@@ -221,7 +229,9 @@ function factText(name, value) {
 }
 
 function facts(caption, section) {
-  const rows = factNames(section).map((name) => element("tr",
+  const names = factNames(section).filter((name) => name !== "connections" ||
+    runs.some(({ run }) => run.kind === "idle-connections"));
+  const rows = names.map((name) => element("tr",
     runs.length > 1 && differs(section)(name) ? { class: "differs" } : {},
     element("th", { scope: "row", class: "text" }, parameterLabel(name)),
     ...runs.map(({ run }) =>
@@ -255,7 +265,8 @@ const rounds = element("div", { id: "rounds" }, roundsTable());
 document.body.append(
   head(), ...careful(), element("main", {},
     ...cards(),
-    element("h2", {}, "Summary"), element("div", { class: "tables" }, ...summaryTables()),
+    element("h2", {}, "Summary"), element("div", { class: hasWideTables() ? "tables wide" : "tables" }, ...summaryTables()),
+    ...restingOnFew(),
     element("h2", {}, "Charts"), ...roleControl(), element("div", { class: "charts" }, ...figures),
     element("h2", {}, "Rounds"), rounds,
     element("h2", {}, "What was run"),

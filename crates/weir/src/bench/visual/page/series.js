@@ -334,7 +334,8 @@ function chartsOf(runs, series, roles) {
   if (roles.length === 0) {
     return [
       { id: "memory", title: "Server memory per connection", about: "Resident bytes that the " +
-        "server grew by, for each connection; later rounds reuse what its allocator kept.",
+        "server grew by, for each connection; a server that is started for the run is a new one " +
+        "in each round.",
         build: (visible) => bars(visible,
           { value: memoryPerConnection, units: BYTES, title: "Memory per connection" }) },
       { id: "opening", title: "Connections opened", about: "Connections that opened and logged " +
