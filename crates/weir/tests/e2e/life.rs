@@ -512,16 +512,18 @@ fn damage_in_a_sealed_segment_is_told_where_it_is_read() {
         let read = |partition, offset| {
             let client = &client;
             async move {
-                let polled = client.poll_messages(
-                    &stream(),
-                    &topic(),
-                    Some(partition),
-                    &consumer("reader"),
-                    &PollingStrategy::offset(offset),
-                    10_000,
-                    false,
-                );
-                polled.await.map(|polled| polled.messages.len())
+                let polled = client
+                    .poll_messages(
+                        &stream(),
+                        &topic(),
+                        Some(partition),
+                        &consumer("reader"),
+                        &PollingStrategy::offset(offset),
+                        10_000,
+                        false,
+                    )
+                    .await;
+                polled.map(|polled| polled.messages.len())
             }
         };
         read(0, 0).await.expect_err("the record is damaged");
