@@ -1,6 +1,7 @@
-//! `iggy+tcp://user:password@host:port` and `iggy+ws://…`.
+//! `iggy+tcp://user:password@host:port` and `iggy+ws://…`, each with `?tls=true` and more behind it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::limits;
@@ -10,7 +11,7 @@ use crate::limits;
 pub enum TransportKind {
     /// A byte stream; default port 8090.
     Tcp,
-    /// A WebSocket without encryption; default port 8092.
+    /// A WebSocket; default port 8092.
     WebSocket,
     /// The same to the server; the client speaks through tungstenite. No scheme chooses it: it is
     /// there to be measured against.
@@ -51,11 +52,26 @@ pub struct Address {
     pub port: u16,
     /// User name and password.
     pub credentials: Option<(String, String)>,
+    /// How the connection is encrypted; `None`: it is not.
+    pub tls: Option<Tls>,
+}
+
+/// How a connection is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The name that the server's certificate has to prove; `None`: the host of the address.
+    pub domain: Option<String>,
+    /// A PEM file with the certificates that are trusted; `None`: those that the machine trusts.
+    pub authorities_file: Option<PathBuf>,
 }
 
 impl Address {
     /// Parses an address. `iggy://` is TCP. User name and password may be percent-encoded, and
     /// must be where they contain `@`, `:`, `/` or `%`.
+    ///
+    /// Behind a `?` and divided by `&` may stand, as in the published clients' addresses,
+    /// `tls=true`, `tls_domain` with the name that the certificate has to prove, and `tls_ca_file`
+    /// with the path of a PEM file of certificates to trust instead of the machine's.
     ///
     /// # Errors
     /// [`Error::Address`] that says which part is wrong.
@@ -71,19 +87,54 @@ impl Address {
             "iggy+ws" => TransportKind::WebSocket,
             _ => return Err(Error::Address("the scheme is neither iggy+tcp nor iggy+ws")),
         };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (credentials, place) = match rest.rsplit_once('@') {
             Some((credentials, place)) => (Some(parse_credentials(credentials)?), place),
             None => (None, rest),
         };
+        let (place, options) = place.split_once('?').unwrap_or((place, ""));
+        let place = place.strip_suffix('/').unwrap_or(place);
         let (host, port) = parse_place(place, transport)?;
         Ok(Self {
             transport,
             host,
             port,
             credentials,
+            tls: parse_options(options)?,
         })
     }
+
+    /// The name of the server, for its certificate and for `Host`.
+    pub(crate) fn name(&self) -> &str {
+        let domain = self.tls.as_ref().and_then(|tls| tls.domain.as_deref());
+        domain.unwrap_or(&self.host)
+    }
+}
+
+fn parse_options(text: &str) -> Result<Option<Tls>, Error> {
+    let mut is_encrypted = false;
+    let mut tls = Tls::default();
+    for option in text.split('&').filter(|option| !option.is_empty()) {
+        let (name, value) = option
+            .split_once('=')
+            .ok_or(Error::Address("an option has no value"))?;
+        let value = percent_decoded(value)?;
+        match (name, value.as_str()) {
+            ("tls", "true") => is_encrypted = true,
+            ("tls", "false") => is_encrypted = false,
+            ("tls", _) => return Err(Error::Address("the option tls is true or false")),
+            ("tls_domain", _) => tls.domain = Some(value),
+            ("tls_ca_file", _) => tls.authorities_file = Some(value.into()),
+            _ => {
+                return Err(Error::Address(
+                    "the options of an address are tls, tls_domain and tls_ca_file",
+                ));
+            }
+        }
+    }
+    if !is_encrypted && tls != Tls::default() {
+        return Err(Error::Address("tls_domain and tls_ca_file need tls=true"));
+    }
+    Ok(is_encrypted.then_some(tls))
 }
 
 fn parse_credentials(text: &str) -> Result<(String, String), Error> {
@@ -125,7 +176,7 @@ fn parse_place(place: &str, transport: TransportKind) -> Result<(String, u16), E
 }
 
 fn percent_decoded(text: &str) -> Result<String, Error> {
-    let error = Error::Address("a percent sign in user name or password needs two hex digits");
+    let error = Error::Address("a percent sign in an address needs two hex digits behind it");
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -139,7 +190,7 @@ fn percent_decoded(text: &str) -> Result<String, Error> {
             _ => return Err(error),
         }
     }
-    String::from_utf8(decoded).map_err(|_| Error::Address("user name or password is not UTF-8"))
+    String::from_utf8(decoded).map_err(|_| Error::Address("a part of the address is not UTF-8"))
 }
 
 /// Without the password.
@@ -152,10 +203,14 @@ impl fmt::Display for Address {
             TransportKind::WebSocketBridge => "iggy+ws",
         };
         let host = &self.host;
+        let options = match &self.tls {
+            Some(_) => "?tls=true",
+            None => "",
+        };
         if host.contains(':') {
-            write!(formatter, "{scheme}://[{host}]:{}", self.port)
+            write!(formatter, "{scheme}://[{host}]:{}{options}", self.port)
         } else {
-            write!(formatter, "{scheme}://{host}:{}", self.port)
+            write!(formatter, "{scheme}://{host}:{}{options}", self.port)
         }
     }
 }
@@ -186,7 +241,8 @@ mod tests {
                 transport,
                 host: host.to_owned(),
                 port,
-                credentials
+                credentials,
+                tls: None,
             },
             "{text}"
         );
@@ -212,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn encryption_is_an_option() {
+        let tls = |text: &str| Address::parse(text).expect(text).tls;
+        assert_eq!(tls("iggy+tcp://a:b@h?tls=false"), None);
+        assert_eq!(tls("iggy+tcp://a:b@h?tls=true"), Some(Tls::default()));
+        let full =
+            "iggy+ws://a:b@[::1]:7/?tls=true&tls_domain=x.example&tls_ca_file=/a%20b%40c.pem";
+        let address = Address::parse(full).expect(full);
+        assert_eq!(address.name(), "x.example");
+        assert_eq!((address.host.as_str(), address.port), ("::1", 7));
+        assert_eq!(address.to_string(), "iggy+ws://[::1]:7?tls=true");
+        let tls = address.tls.expect("encrypted");
+        assert_eq!(tls.authorities_file, Some("/a b@c.pem".into()));
+    }
+
+    #[test]
     fn what_is_no_address() {
         for text in [
             "localhost:8090",
@@ -226,6 +297,10 @@ mod tests {
             "iggy://host/path",
             "iggy://a%4:b@h",
             "iggy://a%ff:b@h",
+            "iggy://h?tls",
+            "iggy://h?tls=yes",
+            "iggy://h?nodelay=true",
+            "iggy://h?tls_domain=x",
         ] {
             assert!(
                 matches!(Address::parse(text), Err(Error::Address(_))),

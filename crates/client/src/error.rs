@@ -33,7 +33,11 @@ pub enum Error {
     Io(#[from] io::Error),
     /// The WebSocket failed. Connect again; what was sent last may have been done.
     #[error("the WebSocket failed: {0}; connect again")]
-    WebSocket(#[from] ws::Error),
+    WebSocket(ws::Error),
+    /// The connection could not be encrypted, or not any longer: a certificate that is not
+    /// trusted, a file that is none, a server without TLS.
+    #[error("TLS failed: {0}")]
+    Tls(ws::TlsError),
     /// The server closed the connection. Connect again; what was sent last may have been done.
     #[error("the server closed the connection; connect again")]
     Closed,
@@ -58,6 +62,15 @@ pub enum Error {
         max = wire::limits::FRAME_BYTES_MAX
     )]
     TooBig(usize),
+}
+
+impl From<ws::Error> for Error {
+    fn from(error: ws::Error) -> Self {
+        match error {
+            ws::Error::Tls(error) => Self::Tls(error),
+            error => Self::WebSocket(error),
+        }
+    }
 }
 
 impl Error {

@@ -1,4 +1,5 @@
-//! **This room** is the Rust client: it speaks the Iggy protocol 0.11.0 over TCP and WebSocket.
+//! **This room** is the Rust client: it speaks the Iggy protocol 0.11.0 over TCP and WebSocket,
+//! each with or without TLS.
 //! **Owns** connecting, login, one request after the other, repeating what a busy server refused.
 //! **Never** looks into a server or its files; never retries what may have been done already.
 //! **Start reading at** `client.rs`, then `session.rs`, where a request becomes a reply.
@@ -49,7 +50,7 @@ mod session;
 mod tcp;
 mod transport;
 
-pub use address::{Address, TransportKind};
+pub use address::{Address, Tls, TransportKind};
 pub use client::{Client, Target};
 pub use error::Error;
 pub use poll::{PollRequest, Polled};

@@ -1,46 +1,32 @@
 //! Frames on a byte stream, for a client: replies one after the other.
 
 use bytes::{Bytes, BytesMut};
-use compio_buf::BufResult;
-use compio_io::AsyncWriteExt;
-use compio_net::TcpStream;
 use wire::iggy::frame::{HEADER_BYTES, announced_bytes};
-use ws::{ChunkReceiver, Received};
+use ws::{ChunkReceiver, ChunkSender, Received};
 
 use crate::error::Error;
 use crate::limits;
 
 pub(crate) struct Tcp {
-    stream: TcpStream,
     receiver: ChunkReceiver,
+    sender: ChunkSender,
     /// Received bytes that no frame took yet.
     pending: BytesMut,
 }
 
 impl Tcp {
-    pub(crate) fn new(stream: TcpStream) -> Result<Self, Error> {
-        // A request leaves in one write; waiting for more would only delay it.
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            receiver: ChunkReceiver::new(stream.clone()),
-            stream,
+    pub(crate) fn new(receiver: ChunkReceiver) -> Self {
+        Self {
+            sender: ChunkSender::new(receiver.stream()),
+            receiver,
             pending: BytesMut::new(),
-        })
+        }
     }
 
     /// Writes head and body of one request in one vectored write.
     pub(crate) async fn send(&mut self, head: Bytes, body: Option<Bytes>) -> Result<(), Error> {
-        let BufResult(result, _) = match body {
-            Some(body) => {
-                let BufResult(result, _) = self.stream.write_vectored_all([head, body]).await;
-                BufResult(result, ())
-            }
-            None => {
-                let BufResult(result, _) = self.stream.write_all(head).await;
-                BufResult(result, ())
-            }
-        };
-        Ok(result?)
+        let parts = std::iter::once(head).chain(body).collect();
+        Ok(self.sender.send(parts).await?)
     }
 
     /// Waits for the next frame. `expected_bytes` is a guess of its size: a large one is received

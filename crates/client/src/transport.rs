@@ -1,11 +1,15 @@
 //! The ways to a server behind one pair of functions: send a request, receive a frame.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::Bytes;
 use compio_net::TcpStream;
 use compio_runtime::time::timeout;
-use ws::{Message, MessageKind, WebSocket};
+use ws::tls::rustls::ClientConfig;
+use ws::{ChunkReceiver, Message, MessageKind, WebSocket};
 
-use crate::address::{Address, TransportKind};
+use crate::address::{Address, Tls, TransportKind};
 use crate::error::Error;
 use crate::limits;
 use crate::session::Options;
@@ -23,16 +27,38 @@ pub(crate) enum Transport {
 
 impl Transport {
     pub(crate) async fn connect(address: &Address, options: &Options) -> Result<Self, Error> {
+        let deadline = Instant::now() + options.connect_time;
         let connecting = TcpStream::connect((address.host.as_str(), address.port));
         let stream = timeout(options.connect_time, connecting)
             .await
             .map_err(|_| Error::TimedOut(options.connect_time))??;
+        // A request leaves in one write; waiting for more would only delay it.
+        stream.set_nodelay(true)?;
+        let tls = address.tls.as_ref().map(tls_config).transpose()?;
+        let left = deadline.saturating_duration_since(Instant::now());
         match address.transport {
-            TransportKind::Tcp => Ok(Self::Tcp(Box::new(Tcp::new(stream)?))),
+            TransportKind::Tcp => {
+                let mut receiver = ChunkReceiver::new(stream);
+                if let Some(tls) = tls {
+                    receiver = ws::tls::connect(receiver, &tls, address.name(), left).await?;
+                }
+                Ok(Self::Tcp(Box::new(Tcp::new(receiver))))
+            }
             TransportKind::WebSocket => {
-                let config = config(options);
-                let socket = ws::client_with(stream, &host(address), "/", &config).await?;
+                let host = host(address);
+                let config = config(options).handshake_timeout(left);
+                let socket = match tls {
+                    None => ws::client_with(stream, &host, "/", &config).await?,
+                    Some(tls) => {
+                        let config = config.tls_client(tls);
+                        ws::client_tls_with(stream, &host, "/", &config).await?
+                    }
+                };
                 Ok(Self::WebSocket(Box::new(socket)))
+            }
+            #[cfg(feature = "bridge")]
+            TransportKind::WebSocketBridge if tls.is_some() => {
+                Err(Error::Address("the bridge does not speak TLS"))
             }
             #[cfg(feature = "bridge")]
             TransportKind::WebSocketBridge => {
@@ -88,10 +114,11 @@ impl Transport {
 
 /// What a WebSocket's request names as its host.
 fn host(address: &Address) -> String {
-    if address.host.contains(':') {
-        format!("[{}]:{}", address.host, address.port)
+    let name = address.name();
+    if name.contains(':') {
+        format!("[{name}]:{}", address.port)
     } else {
-        format!("{}:{}", address.host, address.port)
+        format!("{name}:{}", address.port)
     }
 }
 
@@ -104,4 +131,12 @@ fn config(options: &Options) -> ws::Config {
         return config;
     }
     config.uncompressed()
+}
+
+/// Whom to trust.
+fn tls_config(tls: &Tls) -> Result<Arc<ClientConfig>, ws::Error> {
+    Ok(match &tls.authorities_file {
+        Some(file) => ws::tls::client_config_trusting(file)?,
+        None => ws::tls::client_config_with_platform_roots()?,
+    })
 }

@@ -25,6 +25,7 @@ use crate::partition::Storage;
 use crate::shard::event::Event;
 use crate::shard::mailbox::{Mailbox, mailbox};
 use crate::shard::{Machine, Shard, inbox, task};
+use crate::tls::{self, Tls};
 
 /// Added to the drain and close limits before a shard is given up: the shard measures them itself.
 const STOP_SLACK: Duration = Duration::from_millis(500);
@@ -46,6 +47,9 @@ pub enum BootError {
     /// No runtime could be built.
     #[error("{0}")]
     Runtime(#[from] RuntimeError),
+    /// The certificate or its key cannot be used.
+    #[error("{0}")]
+    Tls(#[from] ws::TlsError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -104,6 +108,7 @@ pub fn start(config: Config) -> Result<Running, BootError> {
 /// As [`start`].
 pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> {
     let mut limits = limits.with(&config);
+    let tls = Tls::open(&config)?;
     let cores = allowed_cores();
     let shards = config.shards.map_or(cores.len().max(1), usize::from);
     let files = budgets::fit_files(&mut limits, shards, raise_descriptor_limit())?;
@@ -143,6 +148,7 @@ pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> 
             report: report.clone(),
             tcp_address,
             websocket_address,
+            tls: tls.clone(),
             started,
         };
         let thread = std::thread::Builder::new()
@@ -251,6 +257,7 @@ struct ShardSeed {
     report: mpsc::Sender<Report>,
     tcp_address: SocketAddr,
     websocket_address: SocketAddr,
+    tls: Option<Tls>,
     started: Instant,
 }
 
@@ -284,7 +291,12 @@ impl ShardSeed {
             tcp_address: self.tcp_address,
             websocket_address: self.websocket_address,
             websocket_deflate: self.config.websocket_deflate,
+            tls: self.tls,
         };
+        if let Some(tls) = machine.tls.clone().filter(|_| self.index == 0) {
+            let interval = self.limits.certificate_interval;
+            task::spawn("certificate", tls::keep_renewed(tls, interval));
+        }
         let storage = Storage::new(self.config.data_dir.clone(), self.limits.clone());
         let empty = Arc::new(ControlSnapshot::default());
         let shard = Shard::new(

@@ -37,6 +37,12 @@ pub struct Config {
     pub websocket: SocketAddr,
     /// Whether a WebSocket client that offers permessage-deflate gets it.
     pub websocket_deflate: bool,
+    /// PEM file with the server's certificate and those between it and its root; `None`: no TLS.
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    pub tls_key_file: Option<PathBuf>,
+    /// Which ports speak TLS when there is a certificate.
+    pub tls_listeners: TlsListeners,
     /// Threads that own connections and partitions; `None`: one per core.
     pub shards: Option<NonZeroUsize>,
     /// How the runtime talks to the kernel.
@@ -55,6 +61,18 @@ pub struct Config {
     pub retention_interval: Duration,
     /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
+}
+
+/// Which ports speak TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsListeners {
+    /// Both.
+    #[default]
+    All,
+    /// The one for TCP.
+    Tcp,
+    /// The one for WebSocket, the status page and `/health`.
+    WebSocket,
 }
 
 /// Which kernel interface the runtime drives its input and output through.
@@ -85,6 +103,9 @@ impl Default for Config {
             tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
             websocket: SocketAddr::from((Ipv4Addr::LOCALHOST, 8092)),
             websocket_deflate: false,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_listeners: TlsListeners::All,
             shards: None,
             driver: Driver::Auto,
             root_username: None,
@@ -107,6 +128,9 @@ impl fmt::Debug for Config {
             .field("tcp", &self.tcp)
             .field("websocket", &self.websocket)
             .field("websocket_deflate", &self.websocket_deflate)
+            .field("tls_cert_file", &self.tls_cert_file)
+            .field("tls_key_file", &self.tls_key_file)
+            .field("tls_listeners", &self.tls_listeners)
             .field("shards", &self.shards)
             .field("driver", &self.driver)
             .field("root_username", &self.root_username)
@@ -120,6 +144,16 @@ impl fmt::Debug for Config {
             .field("retention_interval", &self.retention_interval)
             .field("log", &self.log)
             .finish()
+    }
+}
+
+impl fmt::Display for TlsListeners {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            TlsListeners::All => "all",
+            TlsListeners::Tcp => "tcp",
+            TlsListeners::WebSocket => "websocket",
+        })
     }
 }
 

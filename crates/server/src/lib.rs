@@ -24,5 +24,6 @@ pub mod password;
 mod retention;
 mod session;
 mod shard;
+mod tls;
 mod transport;
 mod verified;

@@ -32,8 +32,12 @@ pub struct Limits {
     pub poll_messages_max: u32,
     /// How long a connection may stay without a login. Real clients log in at once.
     pub login_timeout: Duration,
-    /// How long a WebSocket opening handshake may take.
+    /// How long a WebSocket opening handshake may take, and a TLS handshake; both together where
+    /// one is inside the other.
     pub handshake_timeout: Duration,
+    /// How often the files of the certificate are looked at. Whoever renews them does so weeks
+    /// before the old one ends, and waits a minute to see it served.
+    pub certificate_interval: Duration,
     /// How long a drain waits for requests in flight before it gives up on their connections.
     /// Process managers kill after 10 s, so 6 s leaves time to close the logs.
     pub drain_timeout: Duration,
@@ -76,6 +80,7 @@ impl Default for Limits {
             poll_messages_max: 1_000_000,
             login_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
+            certificate_interval: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(6),
             close_timeout: Duration::from_secs(2),
             listen_backlog: 1_024,

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, Driver};
+use super::{Config, Driver, TlsListeners};
 use crate::catalog::limits::SEGMENT_BYTES_MIN;
 use crate::limits;
 use crate::session::control::options::{
@@ -52,10 +52,7 @@ pub const SETTINGS: &[Setting] = &[
         help: "Directory for everything durable, created when missing [default: ./weir-data]",
         has_flag: true,
         read: |config, value| {
-            if value.is_empty() {
-                return Err("expected a path".to_owned());
-            }
-            config.data_dir = PathBuf::from(value);
+            config.data_dir = read_path(value)?;
             Ok(())
         },
     },
@@ -88,6 +85,36 @@ pub const SETTINGS: &[Setting] = &[
             config.websocket_deflate = value
                 .parse()
                 .map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls_cert_file",
+        value_name: "PATH",
+        help: "PEM file with the server's certificate chain [default: no TLS]",
+        has_flag: true,
+        read: |config, value| {
+            config.tls_cert_file = Some(read_path(value)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls_key_file",
+        value_name: "PATH",
+        help: "PEM file with the key of that certificate",
+        has_flag: true,
+        read: |config, value| {
+            config.tls_key_file = Some(read_path(value)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls_listeners",
+        value_name: "WHICH",
+        help: "Ports that speak TLS with the certificate: all, tcp or websocket [default: all]",
+        has_flag: true,
+        read: |config, value| {
+            config.tls_listeners = read_tls_listeners(value)?;
             Ok(())
         },
     },
@@ -190,6 +217,24 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
 ];
+
+fn read_path(value: &str) -> Result<PathBuf, String> {
+    if value.is_empty() {
+        return Err("expected a path".to_owned());
+    }
+    Ok(PathBuf::from(value))
+}
+
+fn read_tls_listeners(value: &str) -> Result<TlsListeners, String> {
+    [
+        TlsListeners::All,
+        TlsListeners::Tcp,
+        TlsListeners::WebSocket,
+    ]
+    .into_iter()
+    .find(|listeners| listeners.to_string() == value)
+    .ok_or_else(|| "expected all, tcp or websocket".to_owned())
+}
 
 fn read_address(value: &str) -> Result<SocketAddr, String> {
     value.parse().map_err(|_| {
@@ -303,6 +348,16 @@ mod tests {
         assert_eq!(check("driver", "io-uring").unwrap().driver, Driver::IoUring);
         assert_eq!(check("driver", "poll").unwrap().driver, Driver::Poll);
         assert!(check("driver", "io_uring").is_err());
+    }
+
+    #[test]
+    fn tls_listeners_have_three_names() {
+        let listeners = |value| check("tls_listeners", value).map(|config| config.tls_listeners);
+        assert_eq!(listeners("all"), Ok(TlsListeners::All));
+        assert_eq!(listeners("tcp"), Ok(TlsListeners::Tcp));
+        assert_eq!(listeners("websocket"), Ok(TlsListeners::WebSocket));
+        assert!(listeners("both").is_err());
+        assert!(check("tls_cert_file", "").is_err());
     }
 
     #[test]

@@ -290,6 +290,7 @@ mod tests {
                 "tcp" | "websocket" => "127.0.0.1:7000",
                 "shards" => "7",
                 "driver" => "poll",
+                "tls_listeners" => "tcp",
                 "message_expiry" => "3 days",
                 "max_topic_size" => "5 GiB",
                 "delete_oldest_segments" => "false",

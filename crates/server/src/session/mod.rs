@@ -5,15 +5,16 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use compio::io::AsyncWriteExt;
 use compio::net::TcpStream;
 use futures_util::FutureExt;
 use wire::Status;
 use wire::iggy::eviction::EvictionReason;
 use wire::iggy::frame::{HEADER_BYTES, LEGACY_REFUSAL, RequestHeader};
+use ws::{ChunkReceiver, ChunkSender};
 
 use crate::http;
 use crate::shard::Shard;
+use crate::tls::Tls;
 use crate::transport::{Ending, TcpTransport, Transport, TransportError, WebSocketTransport};
 
 pub(crate) mod control;
@@ -72,7 +73,24 @@ enum Outcome {
 /// Serves one TCP connection to its end.
 pub(crate) async fn serve_tcp(shard: &Rc<Shard>, stream: TcpStream, address: SocketAddr) {
     let local_ip = local_ip(shard, &stream);
-    let transport = Transport::Tcp(TcpTransport::new(stream));
+    let mut receiver = ChunkReceiver::new(stream);
+    if let Some(tls) = shard.machine.tls.as_ref().and_then(Tls::for_tcp) {
+        // Boxed: a connection that waits must not hold the room of its own beginning.
+        let time = shard.limits.handshake_timeout;
+        let accepting = Box::pin(ws::tls::accept(receiver, &tls, time));
+        let accepted = futures_util::select_biased! {
+            () = Box::pin(shard.drain_begun()).fuse() => return,
+            accepted = accepting.fuse() => accepted,
+        };
+        match accepted {
+            Ok(encrypted) => receiver = encrypted,
+            Err(error) => {
+                tracing::debug!(%address, %error, "a TLS handshake failed");
+                return;
+            }
+        }
+    }
+    let transport = Transport::Tcp(Box::new(TcpTransport::new(receiver)));
     serve(shard, transport, address, local_ip).await;
 }
 
@@ -99,7 +117,7 @@ async fn open_websocket(
     if !shard.machine.websocket_deflate {
         config = config.uncompressed();
     }
-    let page_stream = stream.clone();
+    config.tls_server = shard.machine.tls.as_ref().and_then(Tls::for_websocket);
     let accepting = Box::pin(ws::accept_with(stream, &config));
     let incoming = futures_util::select_biased! {
         () = Box::pin(shard.drain_begun()).fuse() => return None,
@@ -116,8 +134,7 @@ async fn open_websocket(
         }) => {
             let health = observe::health(shard).await;
             let page = http::respond(request.method(), request.target(), &health);
-            write_and_close(page_stream, page).await;
-            ws::close_slowly(receiver);
+            write_and_close(receiver, page).await;
         }
         Err(error) => tracing::debug!(%address, %error, "an opening handshake failed"),
     }
@@ -126,14 +143,14 @@ async fn open_websocket(
 
 /// Answers a connection that the shard has no place for.
 pub(crate) async fn refuse_busy(stream: TcpStream) {
-    write_and_close(stream, http::busy()).await;
+    write_and_close(ChunkReceiver::new(stream), http::busy()).await;
 }
 
-async fn write_and_close(mut stream: TcpStream, bytes: Vec<u8>) {
-    use compio::io::AsyncWrite;
+async fn write_and_close(receiver: ChunkReceiver, bytes: Vec<u8>) {
+    let mut sender = ChunkSender::new(receiver.stream());
     // The peer may be gone; there is nobody to tell.
-    let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
+    let _ = sender.send(vec![bytes.into()]).await;
+    ws::close_slowly(receiver);
 }
 
 /// The address at which this client reached the server: the one to tell it, where the listener's

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use super::{Shard, task};
 use crate::limits::{ACCEPT_PAUSE, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES};
 use crate::session;
+use crate::tls::Tls;
 
 #[derive(Clone, Copy)]
 enum Port {
@@ -78,7 +79,13 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
 fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, port: Port) {
     let Some(guard) = shard.admit() else {
-        if let Port::WebSocket = port {
+        // Inside TLS there is nothing to say before a handshake, which costs too much now.
+        let speaks_tls = shard
+            .machine
+            .tls
+            .as_ref()
+            .is_some_and(Tls::is_for_websocket);
+        if matches!(port, Port::WebSocket) && !speaks_tls {
             compio::runtime::spawn(session::refuse_busy(stream)).detach();
         }
         return;

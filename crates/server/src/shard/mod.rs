@@ -22,6 +22,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, StorageSnapshot};
 use crate::partition::{Partition, Storage};
 use crate::session::ClientInfo;
+use crate::tls::Tls;
 use crate::verified::VerifiedPasswords;
 
 pub(crate) mod accept;
@@ -43,6 +44,7 @@ pub(crate) struct Machine {
     pub(crate) tcp_address: std::net::SocketAddr,
     pub(crate) websocket_address: std::net::SocketAddr,
     pub(crate) websocket_deflate: bool,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// A partition of this shard, or why it cannot be used.

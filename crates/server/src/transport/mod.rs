@@ -16,8 +16,7 @@ pub(crate) use websocket::WebSocketTransport;
 
 /// The transports of a session.
 pub(crate) enum Transport {
-    Tcp(TcpTransport),
-    // Boxed: a WebSocket connection is several times the size of a TCP one.
+    Tcp(Box<TcpTransport>),
     WebSocket(Box<WebSocketTransport>),
 }
 

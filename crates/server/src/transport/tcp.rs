@@ -1,36 +1,31 @@
-//! Plain TCP: the only transport that is a byte stream, so the only one that looks for frame
-//! boundaries.
+//! TCP, with TLS or without: the only transport that is a byte stream, so the only one that looks
+//! for frame boundaries.
 //!
 //! A connection that waits holds no buffer: the kernel takes a pooled chunk when bytes arrive. The
 //! rest of a frame that is larger than a chunk is received straight into the frame's own
 //! allocation, which grows with the bytes received and not with the announced size.
 
 use bytes::{Bytes, BytesMut};
-use compio::io::AsyncWriteExt;
-use compio::net::TcpStream;
 use wire::iggy::frame::FrameStart;
-use ws::{ChunkReceiver, Received};
+use ws::{ChunkReceiver, ChunkSender, Received};
 
 use super::TransportError;
-
-/// The kernel takes at most this many parts in one vectored write (`IOV_MAX`).
-const WRITE_PARTS_MAX: usize = 1_024;
 
 /// First reservation for the rest of a large frame; doubles from there.
 const RECEIVE_BYTES_MIN: usize = 64 * 1024;
 
 pub(crate) struct TcpTransport {
     receiver: ChunkReceiver,
-    stream: TcpStream,
+    sender: ChunkSender,
     /// Received bytes that no frame took yet.
     pending: BytesMut,
 }
 
 impl TcpTransport {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(receiver: ChunkReceiver) -> Self {
         Self {
-            receiver: ChunkReceiver::new(stream.clone()),
-            stream,
+            sender: ChunkSender::new(receiver.stream()),
+            receiver,
             pending: BytesMut::new(),
         }
     }
@@ -85,14 +80,8 @@ impl TcpTransport {
         self.receiver.arm_into(buffer, missing_bytes);
     }
 
-    pub(crate) async fn send(&mut self, mut parts: Vec<Bytes>) -> Result<(), TransportError> {
-        while parts.len() > WRITE_PARTS_MAX {
-            let rest = parts.split_off(WRITE_PARTS_MAX);
-            self.stream.write_vectored_all(parts).await.0?;
-            parts = rest;
-        }
-        self.stream.write_vectored_all(parts).await.0?;
-        Ok(())
+    pub(crate) async fn send(&mut self, parts: Vec<Bytes>) -> Result<(), TransportError> {
+        Ok(self.sender.send(parts).await?)
     }
 
     /// Ends the sending direction and discards what still arrives for a moment, so that the last

@@ -190,6 +190,7 @@ impl Server {
             host,
             port,
             credentials: Some(self.credentials.clone()),
+            tls: None,
         })
     }
 

@@ -32,3 +32,4 @@ mod published_rust;
 mod python;
 mod raw;
 mod start;
+mod tls;

@@ -27,7 +27,7 @@ matrix!(
     lost_server_is_reported_and_found_again,
 );
 
-fn run<F: Future<Output = ()>>(
+pub(crate) fn run<F: Future<Output = ()>>(
     transport: Transport,
     driver: Driver,
     scenario: impl FnOnce(Setup) -> F,
@@ -66,12 +66,16 @@ async fn connect(server: &Server, transport: Transport) -> Client {
 
 async fn connect_with_topic(server: &Server, transport: Transport, partitions: u32) -> Client {
     let mut client = connect(server, transport).await;
+    create_topic(&mut client, partitions).await;
+    client
+}
+
+async fn create_topic(client: &mut Client, partitions: u32) {
     client.create_stream(STREAM).await.expect("created");
     client
         .create_topic(STREAM, TOPIC, partitions, &[])
         .await
         .expect("created");
-    client
 }
 
 async fn logs_in_and_out(setup: Setup) {
@@ -99,7 +103,13 @@ async fn logs_in_and_out(setup: Setup) {
 
 async fn polls_what_it_sent_by_every_strategy(setup: Setup) {
     let server = setup.start();
-    let mut client = connect_with_topic(&server, setup.transport, 1).await;
+    let mut client = connect(&server, setup.transport).await;
+    produce_and_poll(&mut client).await;
+}
+
+/// Makes a topic on a new server, fills it and polls it in every way.
+pub(crate) async fn produce_and_poll(client: &mut Client) {
+    create_topic(client, 1).await;
     for round in 0..3u8 {
         let payloads: Vec<[u8; 2]> = (0..10).map(|index| [round, index]).collect();
         let messages: Vec<Message<'_>> = payloads

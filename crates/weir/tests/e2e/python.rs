@@ -8,7 +8,12 @@ use crate::harness::{PASSWORD, Server, Transport, USERNAME, clean, run_to_end};
 
 /// Runs a script to its end; it must succeed.
 pub(crate) fn run(script: &str, server: &Server, transport: Transport, arguments: &[&str]) {
-    let mut command = command(script, server, transport);
+    run_at(script, server, &address(server, transport), arguments);
+}
+
+/// [`run`] with a connection string of the caller's.
+pub(crate) fn run_at(script: &str, server: &Server, address: &str, arguments: &[&str]) {
+    let mut command = command(script, address);
     command.args(arguments);
     let output = run_to_end(command);
     assert!(
@@ -29,7 +34,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn start(script: &str, server: &Server, transport: Transport) -> Script {
-        let mut child = command(script, server, transport)
+        let mut child = command(script, &address(server, transport))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -83,16 +88,18 @@ impl Drop for Script {
     }
 }
 
-fn command(script: &str, server: &Server, transport: Transport) -> Command {
+fn address(server: &Server, transport: Transport) -> String {
     let scheme = match transport {
         Transport::Tcp => "tcp",
         Transport::WebSocket => "ws",
     };
     let address = server.address(transport);
+    format!("iggy+{scheme}://{USERNAME}:{PASSWORD}@{address}")
+}
+
+fn command(script: &str, address: &str) -> Command {
     let mut command = clean(Command::new(interpreter()));
-    command
-        .arg(script_path(script))
-        .arg(format!("iggy+{scheme}://{USERNAME}:{PASSWORD}@{address}"));
+    command.arg(script_path(script)).arg(address);
     command
 }
 

@@ -228,3 +228,19 @@ fn generated_password_is_shown_once_and_works() {
     };
     assert!(!stored.into_iter().any(holds_it), "only its hash is stored");
 }
+
+/// The files themselves are judged by the tests of `ws::tls`; here: one line, before anything else.
+#[test]
+fn certificates_that_cannot_be_used() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let missing = directory.path().join("missing.pem").display().to_string();
+    let empty = directory.path().join("empty.pem").display().to_string();
+    std::fs::write(&empty, "").expect("written");
+    let files = ["--tls-cert-file", &missing, "--tls-key-file", &missing];
+    Attempt::new(&files).fails_with(&["cannot read the certificate file", &missing]);
+    let files = ["--tls-cert-file", &empty, "--tls-key-file", &missing];
+    Attempt::new(&files).fails_with(&["holds no certificate", &empty]);
+    Attempt::new(&["--tls-cert-file", &empty]).fails_with(&["tls_cert_file needs tls_key_file"]);
+    Attempt::new(&["--tls-key-file", &empty]).fails_with(&["tls_key_file needs tls_cert_file"]);
+    Attempt::new(&["--tls-listeners", "both"]).fails_with(&["all, tcp or websocket"]);
+}
