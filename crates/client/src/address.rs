@@ -1,4 +1,4 @@
-//! `iggy+tcp://user:password@host:port` and `iggy+ws://…`, each with `?tls=true` and more behind it.
+//! `iggy+tcp://user:password@host:port` and `iggy+ws://…`, both with `?tls=true` and more behind.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -136,11 +136,7 @@ pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> 
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let seed = ShardSeed {
             index,
-            core: if shards <= cores.len() {
-                Some(cores[index])
-            } else {
-                None
-            },
+            core: cores.get(index).copied().filter(|_| shards <= cores.len()),
             limits: limits.clone(),
             config: config.clone(),
             mailboxes: mailboxes.clone(),
