@@ -268,8 +268,14 @@ impl ShardSeed {
         match ws::build_runtime(&options) {
             Ok((runtime, driver)) => {
                 let _ = report.send(Report::Started(driver));
-                runtime.block_on(self.serve(driver));
-                drop(runtime);
+                let is_idle = runtime.block_on(self.serve(driver));
+                if is_idle {
+                    drop(runtime);
+                } else {
+                    // A connection did not even end without its socket: the kernel may still work on
+                    // a buffer of it, and a runtime that ends would free that. The process ends.
+                    std::mem::forget(runtime);
+                }
             }
             Err(error) => {
                 let _ = report.send(Report::Failed(error.into()));
@@ -279,7 +285,8 @@ impl ShardSeed {
         let _ = report.send(Report::Ended);
     }
 
-    async fn serve(self, driver: DriverKind) {
+    /// Serves until the shard is told to close; whether nothing of it is left in flight.
+    async fn serve(self, driver: DriverKind) -> bool {
         let machine = Machine {
             shards_count: self.mailboxes.len(),
             driver,
@@ -320,7 +327,8 @@ impl ShardSeed {
                 let _ = report.send(outcome);
             });
         }
-        inbox::run(shard, self.inbox).await;
+        inbox::run(std::rc::Rc::clone(&shard), self.inbox).await;
+        shard.metrics.connections_open() == 0
     }
 }
 

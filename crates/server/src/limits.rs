@@ -144,6 +144,9 @@ pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 3..=100;
 pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_millis(500);
 /// Pause between two tries.
 pub(crate) const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+/// How long a drain waits for connections whose sockets it has shut down: they have nothing left to
+/// wait for but the disk.
+pub(crate) const CUT_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long accepting pauses after the kernel refused a socket (out of descriptors, out of
 /// memory): long enough not to spin, short enough that nobody notices.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

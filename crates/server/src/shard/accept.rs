@@ -78,7 +78,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, port: Port) {
-    let Some(guard) = shard.admit() else {
+    let Some(guard) = shard.admit(&stream) else {
         // Inside TLS there is nothing to say before a handshake, which costs too much now.
         let speaks_tls = shard
             .machine

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
+use compio::net::TcpStream;
 use futures_channel::oneshot;
 use futures_util::StreamExt;
 use wire::Status;
 
 use crate::catalog::{Catalog, PartitionKey};
 use crate::control::{ControlPlane, ControlSnapshot};
-use crate::limits::Limits;
+use crate::limits::{CUT_TIMEOUT, Limits};
 use crate::metrics::{Metrics, StorageSnapshot};
 use crate::partition::{Partition, Storage};
 use crate::session::ClientInfo;
@@ -70,7 +71,15 @@ pub(crate) struct Shard {
     control: RefCell<Option<Rc<ControlPlane>>>,
     clients: RefCell<HashMap<u32, ClientInfo>>,
     connection_numbers: Cell<u32>,
+    sockets: Sockets,
     draining: DrainSignal,
+}
+
+/// The sockets of the connections that are served, to end those that do not end by themselves.
+#[derive(Default)]
+struct Sockets {
+    open: RefCell<HashMap<u64, TcpStream>>,
+    count: Cell<u64>,
 }
 
 /// Tells connections to end, and knows when the last one has.
@@ -131,11 +140,13 @@ impl PasswordGate {
 /// Marks a connection as alive until it is dropped.
 pub(crate) struct ConnectionGuard {
     shard: Rc<Shard>,
+    number: u64,
     _alive: Sender<Infallible>,
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
+        self.shard.sockets.open.borrow_mut().remove(&self.number);
         self.shard.metrics.connection_closed();
     }
 }
@@ -165,6 +176,7 @@ impl Shard {
             control: RefCell::new(None),
             clients: RefCell::default(),
             connection_numbers: Cell::new(0),
+            sockets: Sockets::default(),
             draining: DrainSignal {
                 begin: RefCell::new(Some(begin)),
                 begun,
@@ -229,15 +241,20 @@ impl Shard {
     }
 
     /// Counts a connection in, unless the shard is full or draining.
-    pub(crate) fn admit(self: &Rc<Self>) -> Option<ConnectionGuard> {
+    pub(crate) fn admit(self: &Rc<Self>, stream: &TcpStream) -> Option<ConnectionGuard> {
         let alive = self.draining.alive.borrow().clone()?;
         if self.metrics.connections_open() >= self.limits.connections_max {
             self.metrics.connection_rejected();
             return None;
         }
         self.metrics.connection_opened();
+        let number = self.sockets.count.get();
+        self.sockets.count.set(number + 1);
+        let mut sockets = self.sockets.open.borrow_mut();
+        sockets.insert(number, stream.clone());
         Some(ConnectionGuard {
             shard: Rc::clone(self),
+            number,
             _alive: alive,
         })
     }
@@ -252,22 +269,31 @@ impl Shard {
         self.draining.begun.is_closed()
     }
 
-    /// Ends all connections and waits for them, but not for longer than the limit.
+    /// Ends all connections and waits for them. Those that have not ended after the limit lose
+    /// their sockets: what the kernel still does for them completes, and they end.
     pub(crate) async fn drain(&self) {
         drop(self.draining.begin.borrow_mut().take());
         drop(self.draining.alive.borrow_mut().take());
-        let ended = self.draining.all_ended.recv();
-        if compio::time::timeout(self.limits.drain_timeout, ended)
-            .await
-            .is_err()
-        {
-            let connections = self.metrics.connections_open();
-            tracing::warn!(
-                shard = self.index,
-                connections,
-                "connections did not end in time"
-            );
+        if self.all_ended(self.limits.drain_timeout).await {
+            return;
         }
+        let connections = self.metrics.connections_open();
+        tracing::warn!(
+            shard = self.index,
+            connections,
+            "connections did not end in time and are cut"
+        );
+        for stream in self.sockets.open.borrow().values() {
+            // Fails where the peer was faster.
+            let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
+        }
+        self.all_ended(CUT_TIMEOUT).await;
+    }
+
+    /// Whether all connections end within `patience`.
+    async fn all_ended(&self, patience: std::time::Duration) -> bool {
+        let ended = self.draining.all_ended.recv();
+        compio::time::timeout(patience, ended).await.is_ok()
     }
 
     /// Follows a new snapshot: partitions that are gone stop, new ones are opened.
