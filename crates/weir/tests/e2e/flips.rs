@@ -17,6 +17,8 @@ use crate::ledger::{PARTITIONS, payload};
 use crate::load::create_topic as create_topic_with_small_segments;
 
 const FLIPS_DEFAULT: usize = 6;
+/// Messages of each batch.
+const BATCH_MESSAGES: usize = 40;
 
 /// What is known to be in each partition, by offset.
 type Known = [Vec<String>; PARTITIONS as usize];
@@ -66,7 +68,7 @@ async fn fill(setup: &Setup) -> Known {
     let mut known = Known::default();
     for number in 0..16 {
         for (partition, known) in known.iter_mut().enumerate() {
-            let texts: Vec<String> = (0..40)
+            let texts: Vec<String> = (0..BATCH_MESSAGES)
                 .map(|message| payload(&format!("{partition}-{number}-{message}")))
                 .collect();
             send(&client, partition as u32, texts.iter().cloned())
@@ -117,35 +119,34 @@ async fn check(setup: &Setup, transport: Transport, known: &Known) -> &'static s
     }
 }
 
-/// Polls from every hundredth offset on, because a consumer may begin anywhere; how many messages
-/// came, each of them checked.
+/// Reads on from where the last poll ended, as consumers do, and behind damage from the next batch
+/// on; how many messages came, each of them checked.
 async fn read_what_is_there(client: &IggyClient, partition: u32, known: &[String]) -> usize {
-    let mut found = 0;
-    for start in (0..known.len()).step_by(100) {
-        let strategy = PollingStrategy::offset(start as u64);
-        let reader = consumer("another");
+    let (mut found, mut offset) = (0, 0);
+    while offset < known.len() {
+        let strategy = PollingStrategy::offset(offset as u64);
         let polled = client
             .poll_messages(
                 &stream(),
                 &topic(),
                 Some(partition),
-                &reader,
+                &consumer("another"),
                 &strategy,
                 100,
                 false,
             )
             .await;
-        // Damage, or a partition that a damaged catalog no longer knows: the log tells.
-        let Ok(polled) = polled else { continue };
-        for message in &polled.messages {
-            let offset = message.header.offset as usize;
-            assert_eq!(
-                text(message),
-                known[offset],
-                "{partition}/{offset}: wrong bytes"
-            );
+        let messages = polled.map_or_else(|_| Vec::new(), |polled| polled.messages);
+        for message in &messages {
+            let at = message.header.offset as usize;
+            assert_eq!(text(message), known[at], "{partition}/{at}: wrong bytes");
         }
-        found += polled.messages.len();
+        found += messages.len();
+        offset += match messages.len() {
+            // Damage, the end, or a partition that a damaged catalog no longer knows.
+            0 => BATCH_MESSAGES - offset % BATCH_MESSAGES,
+            count => count,
+        };
     }
     found
 }
