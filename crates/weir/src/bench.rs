@@ -15,6 +15,7 @@ mod process;
 mod progress;
 mod report;
 mod round;
+mod storage;
 mod table;
 mod visual;
 
@@ -34,6 +35,7 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
     match (command.saved, command.measured) {
         (Some(Saved::Report(arguments)), _) => visual::run(&arguments),
         (Some(Saved::NullServer(arguments)), _) => null_server::run(&arguments),
+        (Some(Saved::Storage(arguments)), _) => storage::run(&arguments),
         (None, Some(arguments)) => run(arguments, &command.pictures),
         (None, None) => anyhow::bail!("weir bench needs a kind and a transport, see --help"),
     }

@@ -54,6 +54,8 @@ pub(crate) enum Saved {
     /// The server of --self-test: takes what comes, answers at once, keeps nothing.
     #[command(hide = true)]
     NullServer(super::null_server::Arguments),
+    /// Measure the log itself, beside the disk that it is on; no network in most of it.
+    Storage(super::storage::Arguments),
 }
 
 /// Put load on a server and measure it.
