@@ -272,8 +272,8 @@ impl ShardSeed {
                 if is_idle {
                     drop(runtime);
                 } else {
-                    // A connection did not even end without its socket: the kernel may still work on
-                    // a buffer of it, and a runtime that ends would free that. The process ends.
+                    // A connection did not even end without its socket. The kernel may still work
+                    // on a buffer of it, which a runtime that ends would free. The process ends.
                     std::mem::forget(runtime);
                 }
             }
