@@ -21,7 +21,7 @@ pub(crate) struct Inbox {
     current: Current,
     position: usize,
     /// An event whose payload lies in no chunk; behind the chunk's.
-    event: Option<Event>,
+    event: Option<Box<Event>>,
 }
 
 /// What the connection gives next.
@@ -64,14 +64,36 @@ impl Inbox {
     /// Keeps an event whose payload lies in no chunk. The connection gives no second one while
     /// the first is not taken; a failure replaces it.
     pub(crate) fn push(&mut self, event: Event) {
-        self.event = Some(event);
+        self.event = Some(Box::new(event));
+    }
+
+    /// The next message, if it lies whole in the chunk and nobody has kept one of it: the common
+    /// case by the shortest way. `None` says nothing about what there is.
+    #[inline]
+    pub(crate) fn pop_whole(&mut self, core: &mut Connection) -> Option<Message> {
+        let Current::Chunk(shared) = &mut self.current else {
+            return None;
+        };
+        let chunk = Rc::get_mut(shared)?;
+        let bytes: &mut [u8] = chunk;
+        let length = bytes.len();
+        let (kind, range) = core.take_whole_message(bytes, &mut self.position)?;
+        let payload = if self.position < length {
+            Payload::slice(shared.clone(), range)
+        } else {
+            self.slice(range)
+        };
+        Some(match kind {
+            MessageKind::Text => Message::Text(Text::validated(payload)),
+            MessageKind::Binary => Message::Binary(payload),
+        })
     }
 
     /// The next message or piece, or the failure that ends the connection.
     pub(crate) fn pop(&mut self, core: &mut Connection) -> Option<Result<Taken, ProtocolError>> {
         let Some(event) = self.parse(core) else {
             self.current = Current::Nothing;
-            return self.event.take().map(|event| self.taken(event));
+            return self.event.take().map(|event| self.taken(*event));
         };
         Some(self.taken(event))
     }

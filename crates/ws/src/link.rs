@@ -30,9 +30,9 @@ pub(crate) struct Link {
     inbox: Inbox,
     writer: Writer,
     /// Why nothing more is received; set when a handle has seen everything before it.
-    end: Option<End>,
+    end: Option<Box<End>>,
     /// Why nothing more can be written.
-    write_end: Option<End>,
+    write_end: Option<Box<End>>,
     /// Nobody wants messages any more: the driver receives and throws them away.
     discarding: bool,
     discarded_bytes: u64,
@@ -129,10 +129,18 @@ impl Link {
 
 /// What the handles do.
 impl Link {
+    #[inline]
     pub(crate) fn poll_message(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Message, Error>> {
+        if let Some(message) = self.inbox.pop_whole(&mut self.core) {
+            return Poll::Ready(Ok(message));
+        }
+        self.poll_any_message(context)
+    }
+
+    fn poll_any_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         self.core.set_pieces(false);
         loop {
             // Pieces are the rest of a message that is not wanted any more.
@@ -156,19 +164,19 @@ impl Link {
             }
             match popped {
                 Some(Ok(Taken::Message(Message::Close(frame)))) => {
-                    self.end = Some(End::Closed(frame.clone()));
+                    self.end = Some(Box::new(End::Closed(frame.clone())));
                     self.summon();
                     return Poll::Ready(Ok(Taken::Message(Message::Close(frame))));
                 }
                 Some(Ok(taken)) => return Poll::Ready(Ok(taken)),
-                Some(Err(error)) => self.end = Some(End::Protocol(error)),
+                Some(Err(error)) => self.end = Some(Box::new(End::Protocol(error))),
                 None => {}
             }
             if self.end.is_some() {
                 self.summon();
             }
             if let Some(end) = &self.end {
-                return Poll::Ready(Err(end.into()));
+                return Poll::Ready(Err((&**end).into()));
             }
             if self.core.is_receive_over() || self.discarding {
                 return Poll::Ready(Err(Error::Closed(None)));
@@ -225,7 +233,7 @@ impl Link {
         payload_bytes: usize,
     ) -> Poll<Result<(), Error>> {
         if let Some(end) = &self.write_end {
-            return Poll::Ready(Err(end.into()));
+            return Poll::Ready(Err((&**end).into()));
         }
         if !self.core.is_open() {
             return Poll::Ready(Err(self.closed()));
@@ -265,25 +273,32 @@ impl Link {
         }
     }
 
-    /// Whether [`poll_turn`](Self::poll_turn) would be ready at once, or
-    /// [`poll_room`](Self::poll_room) for a control frame.
+    /// Whether [`poll_turn`](Self::poll_turn) would be ready at once.
     #[inline]
-    pub(crate) fn may_queue(&self, is_data: bool, payload_bytes: usize) -> bool {
+    pub(crate) fn may_queue(&self, payload_bytes: usize) -> bool {
         self.write_end.is_none()
             && self.core.is_open()
-            && !(is_data && self.message_open)
+            && !self.message_open
             && self.has_room_for(payload_bytes)
     }
 
     /// Queues a message. One that is the rest of its chunk and not small is written out of it.
+    #[inline]
     pub(crate) fn queue_data(&mut self, kind: MessageKind, payload: Payload) -> Result<(), Error> {
+        let small = payload.len() <= self.core.config().limits.coalesce_bytes_max;
+        if small && payload.is_slice() {
+            return self.queue(|core| core.send_copied(kind, &payload));
+        }
+        self.queue_large(kind, payload)
+    }
+
+    fn queue_large(&mut self, kind: MessageKind, payload: Payload) -> Result<(), Error> {
         let payload = match payload.try_into_bytes() {
             Ok(bytes) => return self.queue(|core| core.send(kind, bytes)),
             Err(payload) => payload,
         };
-        let small = payload.len() <= self.core.config().limits.coalesce_bytes_max;
         let plain = self.core.role() == Role::Server && self.stream().filter().is_none();
-        if small || !plain || self.writer.is_busy() || !payload.has_own_chunk() {
+        if !plain || self.writer.is_busy() || !payload.has_own_chunk() {
             return self.queue(|core| core.send_copied(kind, &payload));
         }
         self.lends_chunks = true;
@@ -294,7 +309,7 @@ impl Link {
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.write_now();
         if let Some(end) = &self.write_end {
-            return Poll::Ready(Err(end.into()));
+            return Poll::Ready(Err((&**end).into()));
         }
         if self.is_flushed() {
             return Poll::Ready(Ok(()));
@@ -316,7 +331,7 @@ impl Link {
             self.wait(context);
             return Poll::Pending;
         }
-        Poll::Ready(match (&self.end, self.core.failure()) {
+        Poll::Ready(match (self.end.as_deref(), self.core.failure()) {
             (Some(end @ End::Io { .. }), _) => Err(end.into()),
             (_, Some(error)) => Err(Error::Protocol(error)),
             _ => Ok(()),
@@ -324,7 +339,7 @@ impl Link {
     }
 
     fn closed(&self) -> Error {
-        match (&self.end, self.core.failure()) {
+        match (self.end.as_deref(), self.core.failure()) {
             (Some(end), _) => end.into(),
             (None, Some(error)) => Error::Protocol(error),
             (None, None) => Error::Closed(None),
@@ -373,7 +388,7 @@ impl Link {
             Err(error) => {
                 self.received_all = true;
                 if self.core.handle_eof().is_some() {
-                    self.end = Some(End::from(&error));
+                    self.end = Some(Box::new(End::from(&error)));
                 }
             }
         }
@@ -403,7 +418,7 @@ impl Link {
             };
             match written {
                 Ok(buffer) => buffer.into_iter().for_each(keep_write_buffer),
-                Err(error) => self.write_end = Some(End::from(&error)),
+                Err(error) => self.write_end = Some(Box::new(End::from(&error))),
             }
             if self.writer.is_busy() {
                 self.summon();
@@ -427,7 +442,8 @@ impl Link {
             match written {
                 Ok(buffer) => buffer.into_iter().for_each(keep_write_buffer),
                 Err(error) => {
-                    self.write_end.get_or_insert_with(|| End::from(&error));
+                    self.write_end
+                        .get_or_insert_with(|| Box::new(End::from(&error)));
                 }
             }
             // What was in flight counts as written only now.

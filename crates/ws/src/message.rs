@@ -187,6 +187,12 @@ impl Payload {
         }
     }
 
+    /// Whether the bytes lie in a chunk.
+    #[inline]
+    pub(crate) fn is_slice(&self) -> bool {
+        matches!(self.storage, Storage::Chunk(_))
+    }
+
     /// Whether the bytes lie in a chunk that nobody else needs.
     pub(crate) fn has_own_chunk(&self) -> bool {
         matches!(&self.storage, Storage::Chunk(slice) if Rc::strong_count(&slice.chunk) == 1)
@@ -217,6 +223,7 @@ impl Clone for Payload {
 impl Deref for Payload {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.storage {
             Storage::Bytes(bytes) => bytes,

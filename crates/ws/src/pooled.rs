@@ -46,7 +46,8 @@ pub(crate) struct Pooled {
 struct State {
     /// Most of the time at most one chunk waits, which then needs no memory of its own.
     first: Option<BufferRef>,
-    further: VecDeque<BufferRef>,
+    #[expect(clippy::box_collection, reason = "mostly there is none")]
+    further: Option<Box<VecDeque<BufferRef>>>,
     end: Option<End>,
     waker: Option<Waker>,
     /// Somebody waits for the next chunk.
@@ -146,9 +147,11 @@ impl Pooled {
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Next> {
         let state = &mut *self.state.borrow_mut();
         if let Some(buffer) = state.first.take() {
-            state.first = state.further.pop_front();
-            if state.first.is_none() && state.further.capacity() > 0 {
-                state.further = VecDeque::new();
+            if let Some(further) = &mut state.further {
+                state.first = further.pop_front();
+                if state.first.is_none() {
+                    state.further = None;
+                }
             }
             return Poll::Ready(Next::Chunk(buffer));
         }
@@ -167,13 +170,17 @@ impl Pooled {
 
     fn push(self: &Rc<Self>, buffer: BufferRef) {
         let state = &mut *self.state.borrow_mut();
-        match &state.first {
-            None => state.first = Some(buffer),
-            Some(_) => state.further.push_back(buffer),
+        let mut further_count = 0;
+        if state.first.is_none() {
+            state.first = Some(buffer);
+        } else {
+            let further = state.further.get_or_insert_default();
+            further.push_back(buffer);
+            further_count = further.len();
         }
         if state.awaited {
             state.wake();
-        } else if state.further.len() >= limits::CHUNKS_WAITING_MAX
+        } else if further_count >= limits::CHUNKS_WAITING_MAX
             && let Some(attendant) = state.attendant.take()
         {
             attendant.stop_soon(self.clone());

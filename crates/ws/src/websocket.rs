@@ -240,28 +240,29 @@ impl Handle {
     }
 
     async fn send(&self, message: Message) -> Result<(), Error> {
-        let payload_bytes = match &message {
-            Message::Text(text) => text.as_bytes().len(),
-            Message::Binary(payload) | Message::Ping(payload) | Message::Pong(payload) => {
-                payload.len()
-            }
-            Message::Close(frame) => return self.start_close(frame.as_ref()),
+        let (kind, payload) = match message {
+            Message::Binary(payload) => (MessageKind::Binary, payload),
+            Message::Text(text) => (MessageKind::Text, text.into_payload()),
+            control => return self.send_control(control).await,
         };
-        let is_data = message.is_data();
-        if !self.link.borrow().may_queue(is_data, payload_bytes) {
-            match is_data {
-                true => self.turn(payload_bytes).await?,
-                false => self.room(payload_bytes).await?,
-            }
+        if !self.link.borrow().may_queue(payload.len()) {
+            self.turn(payload.len()).await?;
         }
-        let link = &mut *self.link.borrow_mut();
-        match message {
-            Message::Text(text) => link.queue_data(MessageKind::Text, text.into_payload()),
-            Message::Binary(payload) => link.queue_data(MessageKind::Binary, payload),
-            Message::Ping(payload) => link.queue(|core| core.send_ping(&payload)),
-            Message::Pong(payload) => link.queue(|core| core.send_pong(&payload)),
-            Message::Close(_) => unreachable!("returned above"),
-        }
+        self.link.borrow_mut().queue_data(kind, payload)
+    }
+
+    async fn send_control(&self, message: Message) -> Result<(), Error> {
+        let (is_ping, payload) = match message {
+            Message::Ping(payload) => (true, payload),
+            Message::Pong(payload) => (false, payload),
+            Message::Close(frame) => return self.start_close(frame.as_ref()),
+            Message::Text(_) | Message::Binary(_) => unreachable!("data goes another way"),
+        };
+        self.room(payload.len()).await?;
+        self.link.borrow_mut().queue(|core| match is_ping {
+            true => core.send_ping(&payload),
+            false => core.send_pong(&payload),
+        })
     }
 
     async fn send_parts(&self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), Error> {

@@ -42,12 +42,14 @@ pub(crate) struct Writer {
     flight: Flight,
 }
 
+/// Boxed, because mostly there is none.
 enum Flight {
     Nothing,
-    One(Submit<Send<BytesMut, Fd>>),
+    One(Box<Submit<Send<BytesMut, Fd>>>),
     Parts {
-        submit: Submit<SendVectored<Vec<Bytes>, Fd>>,
-        rest: VecDeque<Bytes>,
+        submit: Box<Submit<SendVectored<Vec<Bytes>, Fd>>>,
+        #[expect(clippy::box_collection, reason = "mostly there is none")]
+        rest: Box<VecDeque<Bytes>>,
     },
     /// Nothing could be sealed.
     Failed(io::Error),
@@ -220,7 +222,7 @@ impl Writer {
                 }
                 Flight::Parts { submit, rest } => {
                     let BufResult(result, operation) = ready!(Pin::new(submit).poll(context));
-                    let rest = std::mem::take(rest);
+                    let rest = std::mem::take(&mut **rest);
                     self.flight = Flight::Nothing;
                     let mut parts = operation.into_inner();
                     remove_written(&mut parts, written(result)?);
@@ -251,7 +253,7 @@ impl Writer {
 
     fn one(&self, bytes: BytesMut) -> Flight {
         let operation = Send::new(self.fd.clone(), bytes, SendFlags::NOSIGNAL | WAIT_ALL);
-        Flight::One(compio_runtime::submit(operation))
+        Flight::One(Box::new(compio_runtime::submit(operation)))
     }
 
     fn next_parts(&self, mut rest: VecDeque<Bytes>) -> Flight {
@@ -263,8 +265,8 @@ impl Writer {
     fn parts(&self, parts: Vec<Bytes>, rest: VecDeque<Bytes>) -> Flight {
         let operation = SendVectored::new(self.fd.clone(), parts, SendFlags::NOSIGNAL | WAIT_ALL);
         Flight::Parts {
-            submit: compio_runtime::submit(operation),
-            rest,
+            submit: Box::new(compio_runtime::submit(operation)),
+            rest: Box::new(rest),
         }
     }
 }

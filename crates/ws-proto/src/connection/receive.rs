@@ -106,8 +106,9 @@ impl Connection {
         );
         self.timers.received = true;
         while !self.closing.receive_is_over() {
-            if let Some(event) = self.whole_message(chunk, position) {
-                return Some(event);
+            if let Some((kind, range)) = self.take_whole_message(chunk, position) {
+                let payload = Payload::Chunk(range);
+                return Some(Event::Message { kind, payload });
             }
             match self.step(chunk, position) {
                 Ok(Step::Event(event)) => return Some(event),
@@ -210,38 +211,67 @@ impl Connection {
     }
 
     /// The common case by the shortest way: a message of one frame that lies whole in the chunk
-    /// and needs nothing but unmasking. `None`, and nothing changed: anything else.
+    /// at `position` and needs nothing but unmasking. Returns its kind and where its payload lies,
+    /// with `position` behind it. `None`, and nothing changed: anything else, which is for
+    /// [`handle_chunk`](Self::handle_chunk).
     #[inline]
-    fn whole_message(&mut self, chunk: &mut [u8], position: &mut usize) -> Option<Event> {
+    pub fn take_whole_message(
+        &mut self,
+        chunk: &mut [u8],
+        position: &mut usize,
+    ) -> Option<(MessageKind, Range<usize>)> {
         let receiver = &self.receiver;
-        if receiver.message.is_some() || receiver.frame.is_some() || receiver.header_bytes > 0 {
+        let between = receiver.message.is_none() && receiver.frame.is_none();
+        if !between || receiver.header_bytes > 0 || self.closing.receive_is_over() {
             return None;
         }
         let rest = chunk.get_mut(*position..)?;
-        let (header, header_bytes) = frame::parse(rest, &self.expectation()).ok()??;
-        let kind = match header.opcode {
-            OpCode::Text => MessageKind::Text,
-            OpCode::Binary => MessageKind::Binary,
+        let &[first, second, ..] = &*rest else {
+            return None;
+        };
+        // FIN without reserved bits (RFC 6455 §5.2).
+        let kind = match first {
+            0x81 => MessageKind::Text,
+            0x82 => MessageKind::Binary,
             _ => return None,
         };
-        let limits = &self.config.limits;
-        let fits = header.payload_bytes <= limits.message_bytes_max && limits.fragments_max > 0;
-        if !header.fin || header.rsv1 || !fits {
+        let masked = second & 0x80 != 0;
+        if masked != matches!(self.role, Role::Server) {
             return None;
         }
-        let payload_bytes = usize::try_from(header.payload_bytes).ok()?;
-        let payload = rest.get_mut(header_bytes..)?.get_mut(..payload_bytes)?;
-        if let Some(key) = header.masking_key {
+        let (payload_bytes, length_bytes) = match second & 0x7F {
+            127 => return None,
+            126 => {
+                let &[_, _, high, low, ..] = &*rest else {
+                    return None;
+                };
+                (usize::from(u16::from_be_bytes([high, low])), 4)
+            }
+            short => (usize::from(short), 2),
+        };
+        let limits = &self.config.limits;
+        let bytes_max = limits.message_bytes_max.min(limits.frame_bytes_max);
+        let minimal = length_bytes == 2 || payload_bytes > 125;
+        if !minimal || payload_bytes as u64 > bytes_max || limits.fragments_max == 0 {
+            return None;
+        }
+        let header_bytes = length_bytes + if masked { 4 } else { 0 };
+        let (header, behind) = rest.split_at_mut_checked(header_bytes)?;
+        let payload = behind.get_mut(..payload_bytes)?;
+        if masked {
+            let key = *header.last_chunk::<4>()?;
             mask::apply(payload, key);
+            if kind == MessageKind::Text && !utf8::is_valid(payload) {
+                mask::apply(payload, key);
+                return None;
+            }
+        } else if kind == MessageKind::Text && !utf8::is_valid(payload) {
+            return None;
         }
-        if kind == MessageKind::Text && !utf8::is_valid(payload) {
-            *position = chunk.len();
-            return Some(self.fail(ProtocolError::InvalidUtf8));
-        }
+        self.timers.received = true;
         let start = *position + header_bytes;
         *position = start + payload_bytes;
-        let payload = Payload::Chunk(start..*position);
-        Some(Event::Message { kind, payload })
+        Some((kind, start..*position))
     }
 
     fn step(&mut self, chunk: &mut [u8], position: &mut usize) -> Result<Step, ProtocolError> {
@@ -368,7 +398,7 @@ impl Connection {
         }
         let plain = header.fin && header.opcode != OpCode::Continuation && !header.rsv1;
         if plain && let Some(message) = self.receiver.message.take() {
-            // Its header was cut, else `whole_message` had taken it.
+            // Its header was cut or its length long, else `take_whole_message` had taken it.
             if message.kind == MessageKind::Text && !utf8::is_valid(payload) {
                 return Err(ProtocolError::InvalidUtf8);
             }

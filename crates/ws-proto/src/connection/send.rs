@@ -122,6 +122,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`send`](Self::send).
+    #[inline]
     pub fn send_copied(&mut self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
         let several_frames = payload.len() > self.config.limits.send_frame_bytes_max.max(1);
         if several_frames || self.is_worth_compressing(payload.len()) {
@@ -246,6 +247,7 @@ impl Connection {
         false
     }
 
+    #[inline]
     pub(super) fn admit_message(&self, payload_bytes: usize) -> Result<(), SendError> {
         self.admit(payload_bytes)?;
         match self.sender.message {
@@ -254,6 +256,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(super) fn admit(&self, payload_bytes: usize) -> Result<(), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
@@ -336,7 +339,19 @@ impl Connection {
     }
 
     /// Writes header and masked payload behind each other into the open buffer.
+    #[inline]
     fn queue_copied(&mut self, start: Start, payload: &[u8]) {
+        if self.masking_key.is_none() && payload.len() <= CONTROL_BYTES_MAX {
+            // The shortest header, and the most frequent one.
+            let open = self.sender.open_with_room(2 + payload.len());
+            open.extend_from_slice(&[start.first_byte(), payload.len() as u8]);
+            open.extend_from_slice(payload);
+            return;
+        }
+        self.queue_copied_or_masked(start, payload);
+    }
+
+    fn queue_copied_or_masked(&mut self, start: Start, payload: &[u8]) {
         let key = self.masking_key.map(|source| source());
         let open = self.sender.open_with_room(HEADER_BYTES_MAX + payload.len());
         put_header(open, start, payload.len(), key);
@@ -424,6 +439,7 @@ impl Connection {
 }
 
 impl Sender {
+    #[inline]
     pub(super) fn open_with_room(&mut self, bytes: usize) -> &mut BytesMut {
         if self.open.capacity() == 0 {
             self.open.reserve(bytes.max(COALESCE_CAPACITY_MIN));
@@ -461,6 +477,11 @@ impl Start {
             fin: true,
             rsv1: false,
         }
+    }
+
+    #[inline]
+    const fn first_byte(self) -> u8 {
+        (self.fin as u8) << 7 | (self.rsv1 as u8) << 6 | self.opcode as u8
     }
 }
 
