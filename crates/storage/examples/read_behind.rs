@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use storage::{Budget, CompioDisk, LogOptions, Opening, PartitionLog};
+use storage::{Budget, BudgetLimits, CompioDisk, LogOptions, Opening, PartitionLog};
 use wire::batch::{BatchBuilder, BatchView, Message};
 
 const MESSAGES: u32 = 1_000;
@@ -166,7 +166,34 @@ async fn run(directory: &Path, gigabytes: u64, consumers: usize) -> Result<(), F
     })
     .await?;
     log.close().await?;
+    forgetful(&disk, directory, options).await?;
     disk.drain().await;
+    Ok(())
+}
+
+/// The same consumer when nobody remembers where it stopped: every poll looks up and reads anew.
+async fn forgetful(
+    disk: &CompioDisk,
+    directory: &Path,
+    options: LogOptions,
+) -> Result<(), Failure> {
+    let budget = Budget::new(BudgetLimits {
+        read_cursors_max: 0,
+        ..BudgetLimits::default()
+    });
+    let opening = Opening {
+        budget,
+        is_durable: false,
+    };
+    let opened = PartitionLog::open_with(disk.clone(), directory, 1, options, opening).await?;
+    for (name, cold) in [("disk", true), ("page cache", false)] {
+        if cold {
+            forget(directory)?;
+        }
+        let what = format!("1000 a poll, not going on, from the {name}");
+        measure(&what, async || consume(&opened.0, 1_000).await).await?;
+    }
+    opened.0.close().await?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Measures how long a restart takes and how much memory it leaves the server with.
 //!
 //! ```sh
-//! cargo build --release -p weir --bins --examples
+//! cargo build --release -p weir --bin weir
+//! cargo build --release -p client --example restart
 //! target/release/examples/restart --partitions 10000
 //! target/release/examples/restart --gigabytes 10
 //! ```
@@ -106,10 +107,17 @@ fn start(directory: &Path) -> Result<Server, Failure> {
 }
 
 impl Server {
-    fn end(mut self, signal: rustix::process::Signal) -> Result<(), Failure> {
-        let id = i32::try_from(self.child.id())?;
-        let id = rustix::process::Pid::from_raw(id).ok_or("no process")?;
-        rustix::process::kill_process(id, signal)?;
+    /// Asks it to end.
+    fn terminate(mut self) -> Result<(), Failure> {
+        let id = self.child.id().to_string();
+        Command::new("kill").arg(id).status()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Cuts it off.
+    fn kill(mut self) -> Result<(), Failure> {
+        self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
@@ -189,13 +197,13 @@ fn main() -> Result<(), Failure> {
     let server = start(&arguments.directory)?;
     server.print("empty");
     compio_runtime::Runtime::new()?.block_on(fill(&server, &arguments))?;
-    server.end(rustix::process::Signal::TERM)?;
+    server.terminate()?;
     let server = start(&arguments.directory)?;
     server.print("after SIGTERM");
-    server.end(rustix::process::Signal::KILL)?;
+    server.kill()?;
     let server = start(&arguments.directory)?;
     server.print("after SIGKILL");
-    server.end(rustix::process::Signal::TERM)?;
+    server.terminate()?;
     std::fs::remove_dir_all(&arguments.directory)?;
     Ok(())
 }
