@@ -155,6 +155,10 @@ async fn open(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let mut writer = Writer::new(receiver.stream());
+    config
+        .zero_copy_bytes_min
+        .into_iter()
+        .for_each(|bytes_min| writer.set_zero_copy(bytes_min));
     write(&mut writer, accepted.response.clone().into(), time).await?;
     Ok(Ok((writer, accepted)))
 }

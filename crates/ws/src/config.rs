@@ -27,6 +27,10 @@ pub struct Config {
     pub subprotocols: Vec<String>,
     /// Further headers of a server's response or a client's request.
     pub headers: ExtraHeaders,
+    /// Writes with payloads of at least this many bytes are not copied into the kernel, on
+    /// io_uring. Default: never. It costs a second completion, and on loopback the kernel copies
+    /// anyway: measure on the network it is for, and begin with 64 KiB or more.
+    pub zero_copy_bytes_min: Option<usize>,
     /// A server's own say about each request; without it every path is served.
     pub admission: Option<Admission>,
     /// Compression to offer or to agree to; `None` is never. Default: without context takeover,
@@ -53,6 +57,7 @@ impl Default for Config {
             origins: OriginPolicy::default(),
             subprotocols: Vec::new(),
             headers: ExtraHeaders::default(),
+            zero_copy_bytes_min: None,
             admission: None,
             #[cfg(feature = "deflate")]
             deflate: Some(crate::deflate::options()),
@@ -148,6 +153,13 @@ impl Config {
     /// Which origins a server lets in.
     pub fn origins(mut self, policy: OriginPolicy) -> Self {
         self.origins = policy;
+        self
+    }
+
+    /// Lets writes with payloads of at least this many bytes not be copied into the kernel, see
+    /// [`zero_copy_bytes_min`](Self::zero_copy_bytes_min).
+    pub fn zero_copy(mut self, bytes_min: usize) -> Self {
+        self.zero_copy_bytes_min = Some(bytes_min);
         self
     }
 

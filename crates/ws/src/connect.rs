@@ -122,6 +122,10 @@ async fn open(
     let mut handshake = ClientHandshake::new(options, nonce).map_err(Handshake::from)?;
 
     let mut writer = Writer::new(receiver.stream());
+    config
+        .zero_copy_bytes_min
+        .into_iter()
+        .for_each(|bytes_min| writer.set_zero_copy(bytes_min));
     let time = deadline.saturating_duration_since(Instant::now());
     write(&mut writer, handshake.request().into(), time).await?;
 

@@ -140,7 +140,7 @@ impl ChunkReceiver {
         }
     }
 
-    /// Receives one chunk at most until somebody waits for it again.
+    /// Nobody waits for what comes any more, so little of it is let come.
     pub(crate) fn unwait(&mut self) {
         if let Armed::Pooled(pooled) = &self.armed {
             pooled.unwait();

@@ -1,9 +1,10 @@
 //! The handles of a connection: [`WebSocket`], [`Receiver`] and [`Sender`].
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -87,8 +88,11 @@ impl WebSocket {
     ///
     /// # Errors
     /// When the connection is closed for sending, or the message can never be sent.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.handle.send(message.into()).await
+    pub fn send<M: Into<Message>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, M> {
+        self.handle.send(message.into())
     }
 
     /// Queues one message whose payload is `parts` in order, without copying large ones.
@@ -181,8 +185,11 @@ impl Sender {
     ///
     /// # Errors
     /// See [`WebSocket::send`].
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.handle.send(message.into()).await
+    pub fn send<M: Into<Message>>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, M> {
+        self.handle.send(message.into())
     }
 
     /// See [`WebSocket::send_parts`].
@@ -239,30 +246,11 @@ impl Handle {
         Handle { link }
     }
 
-    async fn send(&self, message: Message) -> Result<(), Error> {
-        let (kind, payload) = match message {
-            Message::Binary(payload) => (MessageKind::Binary, payload),
-            Message::Text(text) => (MessageKind::Text, text.into_payload()),
-            control => return self.send_control(control).await,
-        };
-        if !self.link.borrow().may_queue(payload.len()) {
-            self.turn(payload.len()).await?;
+    fn send(&self, message: Message) -> Sending<'_> {
+        Sending {
+            handle: self,
+            message: Some(message),
         }
-        self.link.borrow_mut().queue_data(kind, payload)
-    }
-
-    async fn send_control(&self, message: Message) -> Result<(), Error> {
-        let (is_ping, payload) = match message {
-            Message::Ping(payload) => (true, payload),
-            Message::Pong(payload) => (false, payload),
-            Message::Close(frame) => return self.start_close(frame.as_ref()),
-            Message::Text(_) | Message::Binary(_) => unreachable!("data goes another way"),
-        };
-        self.room(payload.len()).await?;
-        self.link.borrow_mut().queue(|core| match is_ping {
-            true => core.send_ping(&payload),
-            false => core.send_pong(&payload),
-        })
     }
 
     async fn send_parts(&self, kind: MessageKind, parts: Vec<Bytes>) -> Result<(), Error> {
@@ -320,6 +308,53 @@ impl Handle {
             _ => self.link.borrow_mut().discard(),
         }
         poll_fn(|context| self.link.borrow_mut().poll_finished(context)).await
+    }
+}
+
+/// A message that waits for its turn. By hand, because it is part of every connection's task: as
+/// an `async fn` it would keep three copies of the message.
+struct Sending<'a> {
+    handle: &'a Handle,
+    message: Option<Message>,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let message = self.message.take().expect("polled after it was ready");
+        let is_ping = matches!(message, Message::Ping(_));
+        let handle = self.handle;
+        let link = &mut *handle.link.borrow_mut();
+        let (kind, payload) = match message {
+            Message::Binary(payload) => (MessageKind::Binary, payload),
+            Message::Text(text) => (MessageKind::Text, text.into_payload()),
+            Message::Close(frame) => {
+                return Poll::Ready(link.queue(|core| core.close(frame.as_ref())));
+            }
+            Message::Ping(payload) | Message::Pong(payload) => {
+                if link.poll_room(context, payload.len())?.is_pending() {
+                    self.message = Some(match is_ping {
+                        true => Message::Ping(payload),
+                        false => Message::Pong(payload),
+                    });
+                    return Poll::Pending;
+                }
+                return Poll::Ready(link.queue(|core| match is_ping {
+                    true => core.send_ping(&payload),
+                    false => core.send_pong(&payload),
+                }));
+            }
+        };
+        if !link.may_queue(payload.len()) && link.poll_turn(context, payload.len())?.is_pending() {
+            self.message = Some(match kind {
+                MessageKind::Binary => Message::Binary(payload),
+                MessageKind::Text => Message::Text(Text::validated(payload)),
+            });
+            return Poll::Pending;
+        }
+        Poll::Ready(link.queue_data(kind, payload))
     }
 }
 

@@ -12,8 +12,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use compio_buf::{BufResult, IntoInner};
 use compio_driver::SharedFd;
-use compio_driver::op::{Send, SendFlags, SendVectored};
-use compio_runtime::Submit;
+use compio_driver::op::{Send, SendFlags, SendVectored, SendVectoredZc};
+use compio_runtime::{Runtime, Submit, SubmitMulti};
+use futures_util::Stream as _;
 use rustix::io::Errno;
 use rustix::net::SendFlags as NowFlags;
 use socket2::Socket;
@@ -34,9 +35,12 @@ const NOW: NowFlags = NowFlags::DONTWAIT.union(NowFlags::NOSIGNAL);
 const PARTS_ON_STACK: usize = 8;
 
 type Fd = SharedFd<Socket>;
+type ZeroCopy = SendVectoredZc<Vec<Bytes>, Fd>;
 
 pub(crate) struct Writer {
     fd: Fd,
+    /// Writes of as many bytes are not copied into the kernel, on io_uring.
+    zero_copy_bytes_min: usize,
     /// What seals the bytes on their way.
     filter: Option<Filter>,
     flight: Flight,
@@ -50,6 +54,11 @@ enum Flight {
         submit: Box<Submit<SendVectored<Vec<Bytes>, Fd>>>,
         #[expect(clippy::box_collection, reason = "mostly there is none")]
         rest: Box<VecDeque<Bytes>>,
+    },
+    /// Not copied into the kernel, which holds `parts` until the peer has confirmed them.
+    ZeroCopy {
+        submit: Box<SubmitMulti<ZeroCopy>>,
+        parts: Vec<Bytes>,
     },
     /// Nothing could be sealed.
     Failed(io::Error),
@@ -67,8 +76,18 @@ impl Writer {
     pub(crate) fn plain(stream: &Stream) -> Self {
         Writer {
             fd: stream.shared_fd(),
+            zero_copy_bytes_min: usize::MAX,
             filter: None,
             flight: Flight::Nothing,
+        }
+    }
+
+    /// Lets writes of at least this many bytes not be copied into the kernel where that is
+    /// possible: on io_uring, without encryption.
+    pub(crate) fn set_zero_copy(&mut self, bytes_min: usize) {
+        let polling = Runtime::with_current(|runtime| runtime.driver_type().is_polling());
+        if !polling && self.filter.is_none() {
+            self.zero_copy_bytes_min = bytes_min;
         }
     }
 
@@ -107,6 +126,13 @@ impl Writer {
                 }
                 bytes.advance(written_bytes);
                 self.flight = self.one(bytes);
+            }
+            Transmit::Vectored(parts)
+                if parts.len() <= limits::WRITE_PARTS_MAX
+                    && !lends_chunks
+                    && parts.iter().map(Bytes::len).sum::<usize>() >= self.zero_copy_bytes_min =>
+            {
+                self.flight = self.zero_copy(parts);
             }
             Transmit::Vectored(mut parts) => {
                 let first_count = parts.len().min(limits::WRITE_PARTS_MAX);
@@ -232,6 +258,19 @@ impl Writer {
                         (false, _) => self.parts(parts, rest),
                     };
                 }
+                Flight::ZeroCopy { submit, parts } => {
+                    let result = ready!(Pin::new(&mut **submit).poll_next(context));
+                    let mut parts = std::mem::take(parts);
+                    // The operation keeps its own parts until the kernel gives them back; what it
+                    // reports then is nobody's business any more.
+                    self.flight = Flight::Nothing;
+                    let result = result.map_or(Ok(0), |BufResult(result, _)| result);
+                    remove_written(&mut parts, written(result)?);
+                    if parts.is_empty() {
+                        return Poll::Ready(Ok(None));
+                    }
+                    self.flight = self.zero_copy(parts);
+                }
                 Flight::Failed(_) => {
                     let flight = std::mem::replace(&mut self.flight, Flight::Nothing);
                     let Flight::Failed(error) = flight else {
@@ -254,6 +293,15 @@ impl Writer {
     fn one(&self, bytes: BytesMut) -> Flight {
         let operation = Send::new(self.fd.clone(), bytes, SendFlags::NOSIGNAL | WAIT_ALL);
         Flight::One(Box::new(compio_runtime::submit(operation)))
+    }
+
+    fn zero_copy(&self, parts: Vec<Bytes>) -> Flight {
+        let flags = SendFlags::NOSIGNAL | WAIT_ALL;
+        let operation = SendVectoredZc::new(self.fd.clone(), parts.clone(), flags);
+        Flight::ZeroCopy {
+            submit: Box::new(compio_runtime::submit_multi(operation)),
+            parts,
+        }
     }
 
     fn next_parts(&self, mut rest: VecDeque<Bytes>) -> Flight {

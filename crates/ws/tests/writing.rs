@@ -17,8 +17,18 @@ fn payload(index: usize) -> Vec<u8> {
 /// turns: no byte overtakes another.
 #[test]
 fn messages_keep_their_order_while_the_socket_is_full() {
+    in_order(&ws::Config::new());
+}
+
+/// The same where the kernel copies nothing of what is large.
+#[test]
+fn messages_keep_their_order_without_a_copy() {
+    in_order(&ws::Config::new().zero_copy(1));
+}
+
+fn in_order(config: &ws::Config) {
     const COUNT: usize = 1_500;
-    on_each_driver(|_| async {
+    on_each_driver(|_| async move {
         let (listener, url) = listen().await;
         let client = tungstenite::client(url, async |mut client| {
             use futures_util::StreamExt;
@@ -35,7 +45,12 @@ fn messages_keep_their_order_while_the_socket_is_full() {
             index
         });
         let (stream, _) = listener.accept().await.expect("accept");
-        let mut server = ws::accept(stream).await.expect("handshake");
+        let Ok(ws::Incoming::WebSocket {
+            socket: mut server, ..
+        }) = ws::accept_with(stream, config).await
+        else {
+            panic!("no WebSocket");
+        };
         for index in 0..COUNT {
             let payload = payload(index);
             match index % 3 {
