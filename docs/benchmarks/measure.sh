@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures every figure of docs/benchmarks.md anew: a quarter of an hour on a machine that does
-# nothing else. With `short`, without the two runs of the seed's workload at full length: 6 minutes.
+# Measures every figure of docs/benchmarks.md anew: 20 minutes on a machine that does nothing
+# else. With `short`, without the two runs of the seed's workload at full length: 10 minutes.
 #
 #     docs/benchmarks/measure.sh [short]
 #
@@ -33,6 +33,11 @@ run consumer-self-test pinned-consumer compare --bridge --self-test --unlimited 
 
 # What a connection costs.
 run idle-connections idle-connections compare --connections 1000
+
+# The log itself beside the disk under the target directory: 4 minutes, 5 GB of space.
+echo
+echo "== weir bench storage"
+"$weir" bench storage target --json "$out/storage.json"
 
 if [ "${1-}" != short ]; then
   # 40 GB over each transport; the consumers' 40 GB are stored first.

@@ -58,9 +58,12 @@ async fn cut_while_writing(power: &Power, transport: Transport) {
     let server = Server::start(&options);
     create_topic(&connect(&server, transport).await).await;
     let ledger = SharedLedger::default();
-    let mut load = Load::start(&server, transport, &ledger, "load", &mut random).await;
     let mut found = 0;
     for number in 0..cuts {
+        // A load for each cut: while one is looked at, nothing needs to be written.
+        let name = format!("load{number}");
+        let load = Load::start(&server, transport, &ledger, &name, &mut random);
+        let mut load = load.await;
         let (step, count) = match random.u32(..4) {
             0 => (Step::Changing, random.u64(1..10)),
             _ => (Step::Sent, random.u64(1..80)),
@@ -73,6 +76,7 @@ async fn cut_while_writing(power: &Power, transport: Transport) {
         let must = ledger.copy();
         let cut = power.cut(number).expect("a snapshot, mounted");
         let may = ledger.copy();
+        load.stop().await;
         let left = std::fs::read(cut.mount.path.join(&unsynced)).unwrap_or_default();
         assert_ne!(
             left, UNSYNCED,
@@ -84,7 +88,6 @@ async fn cut_while_writing(power: &Power, transport: Transport) {
             must.acknowledged.len()
         );
     }
-    load.stop().await;
     let ended = server.stop();
     assert!(ended.status.success(), "{}", ended.log);
     assert!(found > 0, "there was something to lose");
