@@ -21,7 +21,7 @@ use crate::config::{Config, Driver};
 use crate::control::{ControlPlane, ControlSnapshot, OpenError, RootUser};
 use crate::limits::Limits;
 use crate::listen;
-use crate::partition::Storage;
+use crate::partition::{Storage, WriteChoice};
 use crate::shard::event::Event;
 use crate::shard::mailbox::{Mailbox, mailbox};
 use crate::shard::{Machine, Shard, inbox, task};
@@ -120,7 +120,7 @@ pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> 
         .map(|_| mailbox(limits.mailbox_messages_max))
         .unzip();
     let (report, reports) = mpsc::channel();
-    let started = Instant::now();
+    let (started, write_choice) = (Instant::now(), WriteChoice::default());
     let mut running = Running {
         tcp_address,
         websocket_address,
@@ -146,6 +146,7 @@ pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> 
             websocket_address,
             tls: tls.clone(),
             started,
+            write_choice: Arc::clone(&write_choice),
         };
         let thread = std::thread::Builder::new()
             .name(format!("weir-shard-{index}"))
@@ -255,6 +256,7 @@ struct ShardSeed {
     websocket_address: SocketAddr,
     tls: Option<Tls>,
     started: Instant,
+    write_choice: WriteChoice,
 }
 
 impl ShardSeed {
@@ -300,7 +302,8 @@ impl ShardSeed {
             let interval = self.limits.certificate_interval;
             task::spawn("certificate", tls::keep_renewed(tls, interval));
         }
-        let storage = Storage::new(self.config.data_dir.clone(), self.limits.clone());
+        let data_dir = self.config.data_dir.clone();
+        let storage = Storage::new(data_dir, self.limits.clone(), self.write_choice);
         let empty = Arc::new(ControlSnapshot::default());
         let shard = Shard::new(
             self.index,
@@ -311,6 +314,7 @@ impl ShardSeed {
             empty,
         );
         if self.index == 0 {
+            let write_mode = self.config.write_mode;
             let root = RootUser {
                 username: self.config.root_username_or_default().to_owned(),
                 password: self.config.root_password.clone(),
@@ -318,7 +322,7 @@ impl ShardSeed {
             let report = self.report;
             let shard = std::rc::Rc::clone(&shard);
             task::spawn("recover", async move {
-                let outcome = match ControlPlane::open(&shard, root).await {
+                let outcome = match ControlPlane::open(&shard, root, write_mode).await {
                     Ok(generated_root_password) => Report::Ready {
                         generated_root_password,
                     },

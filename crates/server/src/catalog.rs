@@ -36,7 +36,8 @@ pub use key::{GroupKey, PartitionKey};
 pub use limits::CatalogLimits;
 pub use model::{Catalog, ConsumerGroup, ROOT_USER_ID, Stream, Token, Topic, User, UserStatus};
 pub use options::{
-    Compression, Durability, RequestedTopicOptions, Setting, TopicDefaults, TopicOptions, UNLIMITED,
+    Compression, Durability, RequestedTopicOptions, Setting, SyncPolicy, TopicDefaults,
+    TopicOptions, UNLIMITED,
 };
 pub use permissions::{GlobalPermissions, Permissions, StreamPermissions, TopicPermissions};
 pub use wire::iggy::identifier::Identifier;

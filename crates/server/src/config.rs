@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::catalog::UNLIMITED;
 
 pub use sources::{ConfigError, Source, load};
+use storage::WriteMode;
 
 /// The name of the root user when none is set: what published clients' examples log in with.
 pub const ROOT_USERNAME_DEFAULT: &str = "iggy";
@@ -47,6 +48,8 @@ pub struct Config {
     pub shards: Option<NonZeroUsize>,
     /// How the runtime talks to the kernel.
     pub driver: Driver,
+    /// How logs are written; `None`: measured at start.
+    pub write_mode: Option<WriteMode>,
     /// Name of the root user made on first start; `None`: [`ROOT_USERNAME_DEFAULT`].
     pub root_username: Option<String>,
     /// Password of the root user made on first start; `None`: generated and printed once.
@@ -108,6 +111,7 @@ impl Default for Config {
             tls_listeners: TlsListeners::All,
             shards: None,
             driver: Driver::Auto,
+            write_mode: None,
             root_username: None,
             root_password: None,
             message_expiry_us: UNLIMITED,
@@ -133,6 +137,7 @@ impl fmt::Debug for Config {
             .field("tls_listeners", &self.tls_listeners)
             .field("shards", &self.shards)
             .field("driver", &self.driver)
+            .field("write_mode", &self.write_mode)
             .field("root_username", &self.root_username)
             .field(
                 "root_password",

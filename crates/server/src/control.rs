@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_channel::oneshot;
 use futures_util::lock::Mutex;
-use storage::DataDirectory;
+use storage::{DataDirectory, WriteMode, doctor};
 use wire::Status;
 
 use crate::catalog::{
@@ -85,6 +85,12 @@ pub enum OpenError {
     /// The catalog's journal cannot be used.
     #[error("cannot open the catalog: {0}")]
     Storage(#[from] storage::Error),
+    /// The write mode that was asked for is not possible.
+    #[error("write_mode is direct, but {reason}; use auto or buffered, or another disk")]
+    WriteMode {
+        /// What the system said.
+        reason: String,
+    },
     /// A record is none of this version's.
     #[error("catalog record {record} is not understood: {reason}; was it written by a newer Weir?")]
     Record {
@@ -124,10 +130,12 @@ impl ControlPlane {
     pub(crate) async fn open(
         shard: &Rc<Shard>,
         root: RootUser,
+        write_mode: Option<WriteMode>,
     ) -> Result<Option<String>, OpenError> {
         let directory = DataDirectory::open(shard.storage.disk().clone(), shard.storage.root())
             .await
             .map_err(OpenError::DataDirectory)?;
+        choose_write_mode(shard, write_mode).await?;
         let (journal, catalog) = recover(shard).await?;
         let partitions_count = catalog.partitions_count();
         let snapshot = ControlSnapshot {
@@ -332,6 +340,35 @@ fn refused(error: impl std::fmt::Display) -> OpenError {
     OpenError::Root(error.to_string())
 }
 
+/// Decides how all shards write logs, before any of them opens one.
+async fn choose_write_mode(shard: &Shard, wanted: Option<WriteMode>) -> Result<(), OpenError> {
+    let started = shard.machine.started;
+    let choice = if wanted == Some(WriteMode::Buffered) {
+        doctor::Choice::wanted(WriteMode::Buffered)
+    } else {
+        let (disk, root) = (shard.storage.disk(), shard.storage.root());
+        let found = doctor::probe(disk, root, move || started.elapsed()).await;
+        settle_write_mode(wanted, found.map_err(OpenError::DataDirectory)?)?
+    };
+    tracing::info!(mode = %choice.mode, reason = choice.reason, "write mode of the logs");
+    shard.storage.set_write_choice(choice);
+    Ok(())
+}
+
+/// What an operator wants counts, as long as it is possible.
+fn settle_write_mode(
+    wanted: Option<WriteMode>,
+    found: doctor::Choice,
+) -> Result<doctor::Choice, OpenError> {
+    match wanted {
+        None => Ok(found),
+        Some(WriteMode::Direct) if !found.direct_works => Err(OpenError::WriteMode {
+            reason: found.reason,
+        }),
+        Some(mode) => Ok(doctor::Choice::wanted(mode)),
+    }
+}
+
 /// Reads the journal into a catalog; rewrites it when most of its records are history.
 async fn recover(shard: &Rc<Shard>) -> Result<(Journal, Catalog), OpenError> {
     let (journal, records) = shard.storage.open_catalog_journal().await?;
@@ -361,4 +398,34 @@ async fn recover(shard: &Rc<Shard>) -> Result<(Journal, Catalog), OpenError> {
         "catalog recovered"
     );
     Ok((journal, catalog))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_impossible_write_mode_is_one_clear_line() {
+        let refused = doctor::Choice {
+            mode: WriteMode::Buffered,
+            direct_works: false,
+            reason: "the file system refuses writes past the page cache (EINVAL)".to_owned(),
+        };
+        let settle = |wanted, found: &doctor::Choice| settle_write_mode(wanted, found.clone());
+        let error = settle(Some(WriteMode::Direct), &refused).expect_err("impossible");
+        assert_eq!(
+            error.to_string(),
+            "write_mode is direct, but the file system refuses writes past the page cache \
+             (EINVAL); use auto or buffered, or another disk"
+        );
+        assert_eq!(settle(None, &refused).expect("found"), refused);
+        // Slower is no obstacle to who wants it.
+        let slower = doctor::Choice {
+            direct_works: true,
+            ..refused
+        };
+        assert_eq!(settle(None, &slower).expect("found"), slower);
+        let kept = settle(Some(WriteMode::Direct), &slower).expect("possible");
+        assert_eq!(kept.mode, WriteMode::Direct);
+    }
 }

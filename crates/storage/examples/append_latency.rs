@@ -1,4 +1,5 @@
-//! How long an append takes to be durable, beside what the disk itself needs for such a write.
+//! How long an append takes to be durable, beside what the disk itself needs for such a write:
+//! log / bare write = ratio, both in turns.
 //!
 //! `cargo run --release -p storage --example append_latency -- <directory> [appends]`
 
@@ -7,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_channel::oneshot;
 use storage::{
     CompioDisk, LogOptions, PartitionLog, WriteMode,
-    disk::{Disk, remove_directories},
+    disk::{CompioFile, Disk, DiskFile, OpenMode, remove_directories, write_all_at},
     doctor, limits,
 };
 use wire::batch::{BatchBuilder, Message};
@@ -31,15 +32,75 @@ fn batch(messages: u32, payload_bytes: usize) -> BytesMut {
     buffer
 }
 
+/// A hundredth of sorted times.
+fn at(took: &[Duration], hundredth: usize) -> Duration {
+    took[(took.len() * hundredth / 100).min(took.len() - 1)]
+}
+
 fn print(name: &str, mut took: Vec<Duration>, total: Duration) {
     took.sort_unstable();
-    let at = |hundredth: usize| took[(took.len() * hundredth / 100).min(took.len() - 1)];
     let per_second = took.len() as f64 / total.as_secs_f64();
     println!(
         "{name:<44} p50 {:>9.1?}  p99 {:>9.1?}  {per_second:>9.0}/s",
-        at(50),
-        at(99)
+        at(&took, 50),
+        at(&took, 99)
     );
+}
+
+/// Bare durable writes of one size past the page cache, over a file that was filled with zeros.
+struct Floor {
+    file: CompioFile,
+    content: Bytes,
+    places: u64,
+    count: u64,
+    took: Vec<Duration>,
+}
+
+impl Floor {
+    async fn new(disk: &CompioDisk, root: &Path, bytes: usize) -> Self {
+        const BLOCK: usize = 4_096;
+        let bytes = bytes.next_multiple_of(BLOCK);
+        let buffer = Bytes::from(vec![0xA5_u8; bytes + BLOCK]);
+        let skipped = buffer.as_ptr().align_offset(BLOCK);
+        let content = buffer.slice(skipped..skipped + bytes);
+        let path = root.join("append-latency.floor");
+        let file = disk
+            .open(&path, OpenMode::CreateTruncate)
+            .await
+            .expect("creates");
+        let places = ((64 << 20) / bytes as u64).max(1);
+        for place in 0..places {
+            let position = place * bytes as u64;
+            write_all_at(&file, position, vec![content.clone()])
+                .await
+                .expect("writes");
+        }
+        file.sync().await.expect("syncs");
+        let file = disk
+            .open(&path, OpenMode::DirectDurable)
+            .await
+            .expect("opens directly");
+        disk.remove_file(&path).await.expect("removes");
+        Self {
+            file,
+            content,
+            places,
+            count: 0,
+            took: Vec::new(),
+        }
+    }
+
+    async fn write(&mut self, writes: usize) {
+        for _ in 0..writes {
+            let position = self.count % self.places * self.content.len() as u64;
+            self.count += 1;
+            let start = Instant::now();
+            write_all_at(&self.file, position, vec![self.content.clone()])
+                .await
+                .expect("writes");
+            self.took.push(start.elapsed());
+        }
+    }
 }
 
 async fn fresh(disk: &CompioDisk, directory: &Path, options: LogOptions) -> PartitionLog {
@@ -51,16 +112,42 @@ async fn fresh(disk: &CompioDisk, directory: &Path, options: LogOptions) -> Part
         .0
 }
 
-async fn one_producer(log: &PartitionLog, name: &str, batch: &BytesMut, appends: usize) {
+/// One producer that waits for each batch, in turns with bare writes of as many bytes.
+async fn one_producer(
+    log: &PartitionLog,
+    (disk, root): (&CompioDisk, &Path),
+    name: &str,
+    batch: &BytesMut,
+    appends: usize,
+) {
+    const TURN: usize = 25;
+    let mut floor = Floor::new(disk, root, batch.len() + 32).await;
     let mut took = Vec::with_capacity(appends);
-    let begun = Instant::now();
-    for _ in 0..appends {
-        let batch = batch.clone();
-        let start = Instant::now();
-        log.append(batch, 0).await.expect("appends");
-        took.push(start.elapsed());
+    while took.len() < appends {
+        floor.write(TURN).await;
+        for _ in 0..TURN {
+            let batch = batch.clone();
+            let start = Instant::now();
+            log.append(batch, 0).await.expect("appends");
+            took.push(start.elapsed());
+        }
     }
-    print(name, took, begun.elapsed());
+    took.sort_unstable();
+    floor.took.sort_unstable();
+    let [median, high] = [50, 99].map(|hundredth| {
+        let (log, floor) = (at(&took, hundredth), at(&floor.took, hundredth));
+        let ratio = log.as_secs_f64() / floor.as_secs_f64();
+        format!(
+            "{:>7.0} / {:>7.0} us = {ratio:.2}",
+            micros(log),
+            micros(floor)
+        )
+    });
+    println!("{name:<44} p50 {median}   p99 {high}");
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 async fn many_producers(log: &PartitionLog, name: &str, producers: usize, appends: usize) {
@@ -118,7 +205,7 @@ fn main() {
             }
             println!(
                 "chosen: {}, {}; {:?}",
-                found.mode, found.reason, found.warning
+                found.choice.mode, found.choice.reason, found.warning
             );
             for (mode, zeros) in [
                 (WriteMode::Buffered, 0),
@@ -135,14 +222,14 @@ fn main() {
                 } else {
                     mode.to_string()
                 };
-                let log = fresh(&disk, &directory, options).await;
-                let name = format!("log: {way}, 1 x 3,700 B");
-                one_producer(&log, &name, &batch(1, 3_700), appends).await;
-                log.close().await.expect("closes");
-                let log = fresh(&disk, &directory, options).await;
-                let name = format!("log: {way}, 1,000 x 1,000 B");
-                one_producer(&log, &name, &batch(1_000, 1_000), appends).await;
-                log.close().await.expect("closes");
+                for (messages, payload_bytes) in [(1, 100), (1, 3_700), (64, 1_000), (1_000, 1_000)]
+                {
+                    let log = fresh(&disk, &directory, options).await;
+                    let name = format!("log: {way}, {messages} x {payload_bytes} B");
+                    let batch = batch(messages, payload_bytes);
+                    one_producer(&log, (&disk, &root), &name, &batch, appends).await;
+                    log.close().await.expect("closes");
+                }
                 let log = fresh(&disk, &directory, options).await;
                 many_producers(&log, &format!("log: {way}, 64 x 1,000 B"), 64, appends).await;
                 log.close().await.expect("closes");

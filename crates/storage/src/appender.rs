@@ -4,22 +4,31 @@
 //! ends when nothing does. One group is under way at a time, so whatever comes meanwhile shares
 //! the next write and sync. After a failed write or sync nothing is tried again.
 
-use std::{cell::RefMut, io, rc::Rc};
+use std::{
+    cell::RefMut,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use futures_channel::oneshot;
 
 use crate::{
-    aligned, checkpoint,
+    SyncPolicy, aligned, checkpoint,
     disk::{Disk, DiskFile, OpenMode, write_all_at},
-    entry::{ENTRY_HEADER_BYTES, EntryHeader, entry_end},
+    entry::{ENTRY_HEADER_BYTES, entry_end},
     error::Error,
     fill,
-    index::{Index, IndexEntry, SegmentSummary},
-    layout,
-    limits::{self, LogOptions, WriteMode},
+    group::Group,
+    index::{Index, IndexEntry},
+    layout, limits,
     log::{Appended, Pending, PendingBatch, Removed, Shared, Standing, State},
     planted::{Bug, is_planted},
     segment::{self, Segment},
+    spare::{self, SpareState},
     tail::TailBatch,
 };
 
@@ -60,29 +69,36 @@ pub(crate) fn spawn<D: Disk>(
 
 /// One step of the commit task.
 enum Work {
-    Group(Vec<PendingBatch>),
+    Group(Group),
     /// The next batch does not fit into the active segment, or there is none.
     Roll,
+    Sync,
     Remove(Pending),
 }
 
 /// Takes the next step, or marks the task as ended when nothing waits.
 fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
     let mut state = shared.state.borrow_mut();
-    if let Some(Pending::Remove { .. }) = state.pending.front() {
-        return state.pending.pop_front().map(Work::Remove);
+    match state.pending.front() {
+        None => {
+            state.commit_running = false;
+            return None;
+        }
+        Some(Pending::Append(_)) => {}
+        Some(Pending::Sync) => {
+            state.pending.pop_front();
+            return Some(Work::Sync);
+        }
+        Some(Pending::Remove { .. }) => return state.pending.pop_front().map(Work::Remove),
     }
-    if state.pending.is_empty() {
-        state.commit_running = false;
-        return None;
-    }
-    let Some(active) = state.segments.back() else {
+    let Some(active) = state.segments.back().cloned() else {
         return Some(Work::Roll);
     };
     let summary = active.summary();
     let mut group = Vec::new();
     let mut group_bytes = 0;
-    let mut position = group_start(&shared.options, &summary);
+    // Where it begins at the latest.
+    let mut position = aligned::up(summary.end_position);
     while let Some(Pending::Append(batch)) = state.pending.front() {
         let end = entry_end(position, batch.record.len());
         let alone = group.is_empty() && summary.is_empty();
@@ -98,33 +114,35 @@ fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
             group.push(batch);
         }
     }
-    Some(if group.is_empty() {
-        Work::Roll
-    } else {
-        Work::Group(group)
-    })
-}
-
-/// Where the next group begins.
-fn group_start(options: &LogOptions, summary: &SegmentSummary) -> u64 {
-    match options.write_mode {
-        WriteMode::Buffered => summary.end_position,
-        WriteMode::Direct => aligned::up(summary.end_position),
+    if group.is_empty() {
+        return Some(Work::Roll);
     }
+    state.group_bytes_average = (state.group_bytes_average * 3 + group_bytes) / 4;
+    Some(Work::Group(Group::new(
+        group,
+        summary.end_position,
+        shared.options.write_mode,
+        shared.sync_policy.get(),
+        active.is_unsynced(),
+    )))
 }
 
 async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
     match work {
         Work::Group(group) => match write_pinned(shared, &group).await {
-            Ok(()) => {
-                publish_group(shared, group);
+            Ok(synced) => {
+                publish_group(shared, group, synced);
                 if is_planted(Bug::AcknowledgeBeforeSync) {
                     let active = Rc::clone(shared.state.borrow().active());
-                    let file = active.open_file().expect("the active segment is open");
+                    let file = active.file(&shared.disk).await.expect("it opens");
                     drop(file.sync().await);
                 }
             }
-            Err(error) => fail(shared, group, &error),
+            Err(error) => fail(shared, group.batches, &error),
+        },
+        Work::Sync => match sync_active(shared).await {
+            Ok(()) => checkpoint::start_when_far(shared, &mut shared.state.borrow_mut()),
+            Err(error) => fail(shared, Vec::new(), &error),
         },
         Work::Roll => {
             if let Err(error) = roll(shared).await {
@@ -143,66 +161,137 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
             // Whoever asked may have gone.
             let _ = reply.send(result);
         }
-        Work::Remove(Pending::Append(_)) => unreachable!("only removals are taken as such"),
+        Work::Remove(_) => unreachable!("only removals are taken as such"),
     }
 }
 
 /// [`write_group`], with the file kept open from the write to the sync.
-async fn write_pinned<D: Disk>(
-    shared: &Rc<Shared<D>>,
-    group: &[PendingBatch],
-) -> Result<(), Error> {
+async fn write_pinned<D: Disk>(shared: &Rc<Shared<D>>, group: &Group) -> Result<bool, Error> {
     let active = Rc::clone(shared.state.borrow().active());
     active.set_written(true);
     shared.budget.use_segment(&active);
     let written = write_group(shared, group).await;
-    active.set_written(false);
+    active.set_written(matches!(written, Ok(false)));
     written
 }
 
-/// Writes and syncs a group behind what is durable.
-async fn write_group<D: Disk>(shared: &Shared<D>, group: &[PendingBatch]) -> Result<(), Error> {
+/// Writes a group behind what is there, and syncs it unless the policy puts that off. Gives whether
+/// everything is synced.
+async fn write_group<D: Disk>(shared: &Shared<D>, group: &Group) -> Result<bool, Error> {
     let active = Rc::clone(shared.state.borrow().active());
     let named = |operation| Error::at(operation, &active.path);
-    let mode = shared.options.write_mode;
-    let file = active.writer(&shared.disk, mode).await?;
-    // Not where the group begins: what lies between may be padding that was never written.
-    let synced = active.summary().end_position;
-    let position = group_start(&shared.options, &active.summary());
-    let mut parts = match mode {
-        WriteMode::Buffered => encode_group(group, active.salt, synced, position),
-        WriteMode::Direct => vec![encode_blocks(group, active.salt, synced, position)],
+    let file = match group.direct {
+        true => active.direct_writer(&shared.disk).await?,
+        false => active.file(&shared.disk).await?,
     };
-    let bytes: usize = parts.iter().map(Bytes::len).sum();
-    active.fill.reserve(position + bytes as u64).await;
+    let mut parts = group.encode(active.salt, active.synced_position());
+    // What is padded to a block is its own too.
+    active.fill.reserve(aligned::up(group.end())).await;
     if is_planted(Bug::IndexBeforeData) {
         write_index_before(shared, &active, group).await?;
     }
-    if is_planted(Bug::HeaderBeforeBody) {
+    if is_planted(Bug::HeaderBeforeBody) && !group.direct {
         let header = parts[0].split_to(ENTRY_HEADER_BYTES);
-        write_all_at(&file, position, vec![header])
+        write_all_at(&file, group.position, vec![header])
             .await
             .map_err(named("write"))?;
         file.sync().await.map_err(named("sync"))?;
-        let body_position = position + ENTRY_HEADER_BYTES as u64;
-        return write_all_at(&file, body_position, parts)
-            .await
-            .map_err(named("write"));
+        let body_position = group.position + ENTRY_HEADER_BYTES as u64;
+        let written = write_all_at(&file, body_position, parts).await;
+        return written.map(|()| true).map_err(named("write"));
     }
-    if let Err(error) = write_all_at(&file, position, parts).await {
+    // Whoever writes past the page cache has one part, which is used again.
+    let blocks = group.direct.then(|| parts[0].clone());
+    let written = write_all_at(&file, group.position, parts).await;
+    if let Some(blocks) = blocks {
+        aligned::recycle(blocks);
+    }
+    if let Err(error) = written {
         let error = named("write")(error);
         if matches!(error, Error::Full { .. }) {
             cut_leftovers(&shared.disk, &active).await?;
         }
         return Err(error);
     }
-    if !is_planted(Bug::NoSync) && !is_planted(Bug::AcknowledgeBeforeSync) {
-        file.sync()
-            .await
-            .map_err(Error::sync_at("sync", &active.path))?;
+    let wanted = group.direct || is_sync_due(shared.sync_policy.get(), &active, group.end());
+    if wanted {
+        if !group.direct && !is_planted(Bug::NoSync) && !is_planted(Bug::AcknowledgeBeforeSync) {
+            let synced = file.sync().await;
+            synced.map_err(Error::sync_at("sync", &active.path))?;
+        }
+        shared.syncs_count.set(shared.syncs_count.get() + 1);
     }
+    Ok(wanted)
+}
+
+/// Whether what was written up to `end` must be synced before it is acknowledged.
+fn is_sync_due<F: DiskFile>(policy: SyncPolicy, active: &Segment<F>, end: u64) -> bool {
+    match policy {
+        SyncPolicy::EveryBatch => true,
+        SyncPolicy::EveryBytes(bytes) => end - active.synced_position() >= bytes,
+        SyncPolicy::EveryMillis(_) | SyncPolicy::Never => false,
+    }
+}
+
+/// Syncs what was acknowledged before. All syncs of a segment's appends are made by the commit
+/// task through one handle: a failed write-back is told only once.
+async fn sync_active<D: Disk>(shared: &Shared<D>) -> Result<(), Error> {
+    let active = shared.state.borrow().segments.back().cloned();
+    let Some(active) = active.filter(|active| active.is_unsynced()) else {
+        return Ok(());
+    };
+    let end = active.summary().end_position;
+    // Kept open since it was written.
+    let file = active.file(&shared.disk).await?;
+    let synced = file.sync().await;
+    active.set_written(false);
+    synced.map_err(Error::sync_at("sync", &active.path))?;
+    active.set_synced(end);
     shared.syncs_count.set(shared.syncs_count.get() + 1);
     Ok(())
+}
+
+/// Sees to it that what is acknowledged and not synced will be, at the time that the policy says.
+pub(crate) fn start_sync_timer<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    state: &mut RefMut<'_, State<D::File>>,
+) {
+    let milliseconds = match shared.sync_policy.get() {
+        SyncPolicy::EveryMillis(milliseconds) => milliseconds,
+        SyncPolicy::EveryBatch | SyncPolicy::EveryBytes(_) | SyncPolicy::Never => return,
+    };
+    let closed = matches!(state.standing, Standing::Closed);
+    if closed || state.sync_timer.is_some() || !state.active().is_unsynced() {
+        return;
+    }
+    let (stop, mut stopped) = oneshot::channel::<()>();
+    state.sync_timer = Some(stop);
+    let log = Rc::clone(shared);
+    spawn(shared, state, async move {
+        let mut sleep = pin!(log.disk.sleep(Duration::from_millis(milliseconds.into())));
+        std::future::poll_fn(|context| {
+            // Dropped by who wants it to end now.
+            match Pin::new(&mut stopped).poll(context) {
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => sleep.as_mut().poll(context),
+            }
+        })
+        .await;
+        let mut state = log.state.borrow_mut();
+        state.sync_timer = None;
+        request_sync(&log, &mut state);
+    });
+}
+
+/// Asks the commit task for a sync, behind what waits already.
+pub(crate) fn request_sync<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    state: &mut RefMut<'_, State<D::File>>,
+) {
+    if !matches!(state.standing, Standing::Fenced(_)) {
+        state.pending.push_back(Pending::Sync);
+        start(shared, state);
+    }
 }
 
 /// Cuts what the write that found the disk full may have left: whole records even, which nobody
@@ -216,6 +305,7 @@ async fn cut_leftovers<D: Disk>(disk: &D, active: &Segment<D::File>) -> Result<(
     file.sync()
         .await
         .map_err(Error::sync_at("sync", &active.path))?;
+    active.set_synced(active.summary().end_position);
     active.fill.resume();
     Ok(())
 }
@@ -224,11 +314,11 @@ async fn cut_leftovers<D: Disk>(disk: &D, active: &Segment<D::File>) -> Result<(
 async fn write_index_before<D: Disk>(
     shared: &Shared<D>,
     active: &Segment<D::File>,
-    group: &[PendingBatch],
+    group: &Group,
 ) -> Result<(), Error> {
     let mut summary = active.summary();
-    let mut position = group_start(&shared.options, &summary);
-    for batch in group {
+    let mut position = group.position;
+    for batch in &group.batches {
         position = entry_end(position, batch.record.len());
         summary.add(&batch.header, position);
     }
@@ -245,70 +335,14 @@ async fn write_index_before<D: Disk>(
     .await
 }
 
-/// The header of a batch's entry, when everything up to `synced_position` is durable.
-fn entry_header(batch: &PendingBatch, synced_position: u64) -> EntryHeader {
-    EntryHeader {
-        record_bytes: u32::try_from(batch.record.len()).expect("checked when it was taken"),
-        synced_position,
-        record_checksum: batch.header.batch_checksum,
-    }
-}
-
-/// Zeros between the end of a record and the end of its entry.
-fn padding_bytes(header: &EntryHeader, position: u64) -> usize {
-    let record_end = position + ENTRY_HEADER_BYTES as u64 + u64::from(header.record_bytes);
-    (header.end_position(position) - record_end) as usize
-}
-
-/// The bytes of a group: an entry per batch. Small records are copied next to each other, large
-/// ones are parts of their own.
-fn encode_group(group: &[PendingBatch], salt: u64, synced: u64, group_position: u64) -> Vec<Bytes> {
-    let mut parts = Vec::new();
-    let mut joined = BytesMut::new();
-    let mut position = group_position;
-    for batch in group {
-        let header = entry_header(batch, synced);
-        joined.put_slice(&header.encode(salt, position));
-        if batch.record.len() <= limits::WRITE_COPY_BYTES_MAX {
-            joined.put_slice(&batch.record);
-        } else {
-            parts.push(joined.split().freeze());
-            parts.push(batch.record.clone());
-        }
-        joined.put_bytes(0, padding_bytes(&header, position));
-        position = header.end_position(position);
-    }
-    parts.push(joined.freeze());
-    parts
-}
-
-/// The same in whole blocks of aligned memory, which is what writes past the page cache take.
-fn encode_blocks(group: &[PendingBatch], salt: u64, synced: u64, group_position: u64) -> Bytes {
-    let end = group.iter().fold(group_position, |position, batch| {
-        entry_end(position, batch.record.len())
-    });
-    let bytes = usize::try_from(aligned::up(end) - group_position).expect("a group fits memory");
-    let mut blocks = aligned::buffer(bytes);
-    let mut position = group_position;
-    for batch in group {
-        let header = entry_header(batch, synced);
-        blocks.put_slice(&header.encode(salt, position));
-        blocks.put_slice(&batch.record);
-        blocks.put_bytes(0, padding_bytes(&header, position));
-        position = header.end_position(position);
-    }
-    blocks.put_bytes(0, bytes - blocks.len());
-    blocks.freeze()
-}
-
-/// Makes a durable group visible to readers and answers who waited for it.
-fn publish_group<D: Disk>(shared: &Rc<Shared<D>>, group: Vec<PendingBatch>) {
+/// Makes a group visible to readers and answers who waited for it.
+fn publish_group<D: Disk>(shared: &Rc<Shared<D>>, group: Group, synced: bool) {
     let mut state = shared.state.borrow_mut();
     state.reopen();
     let active = Rc::clone(state.active());
     let mut summary = active.summary();
-    let mut position = group_start(&shared.options, &summary);
-    for batch in group {
+    let mut position = group.position;
+    for batch in group.batches {
         let PendingBatch {
             header,
             record,
@@ -337,8 +371,13 @@ fn publish_group<D: Disk>(shared: &Rc<Shared<D>>, group: Vec<PendingBatch>) {
             base_timestamp_us: header.base_timestamp,
         }));
     }
+    if synced {
+        active.set_synced(summary.end_position);
+    }
     fill::start_when_low(shared, &mut state);
     checkpoint::start_when_far(shared, &mut state);
+    spare::start_when_near(shared, &mut state);
+    start_sync_timer(shared, &mut state);
     drop(state);
     shared.budget.use_tail(shared);
 }
@@ -378,6 +417,7 @@ fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
         match pending {
             Pending::Append(batch) => drop(batch.reply.send(Err(error.clone()))),
             Pending::Remove { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Pending::Sync => {}
         }
     }
     shared.budget.give_pending(state.pending_bytes);
@@ -386,10 +426,23 @@ fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
 }
 
 /// Seals the active segment and begins the next one.
+///
+/// What is sealed is whole after any power cut: recovery takes missing records for damage.
 async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
+    if !is_planted(Bug::RollWithoutSync) {
+        sync_active(shared).await?;
+    }
     let next_offset = shared.state.borrow().durable_next_offset();
-    let next = segment::create(&shared.disk, &shared.directory, next_offset).await?;
+    let (disk, directory) = (&shared.disk, &shared.directory);
+    let next = match spare::take(shared) {
+        Some(spare) => segment::create_from(disk, directory, next_offset, spare).await?,
+        None => segment::create(disk, directory, next_offset).await?,
+    };
     let mut state = shared.state.borrow_mut();
+    // A failed attempt is over with its segment.
+    if matches!(state.spare, SpareState::Failed) {
+        state.spare = SpareState::None;
+    }
     let sealed = state.segments.back().cloned();
     state.segments.push_back(Rc::new(next));
     let Some(sealed) = sealed else {

@@ -15,6 +15,7 @@ use crate::{
     disk::Disk,
     limits::{self, LogOptions},
     log::{Shared, State},
+    planted::{Bug, is_planted},
     segment::{self, Segment},
 };
 
@@ -60,10 +61,14 @@ fn distance_bytes(options: &LogOptions, is_closing: bool) -> u64 {
 
 /// Writes a checkpoint in the background when the last one is far.
 pub(crate) fn start_when_far<D: Disk>(shared: &Rc<Shared<D>>, state: &mut State<D::File>) {
-    let active = Rc::clone(state.active());
+    let Some(active) = state.segments.back().map(Rc::clone) else {
+        return;
+    };
     let end = active.summary().end_position;
     let distance = end.saturating_sub(active.checkpoint_position.get());
-    if distance < distance_bytes(&shared.options, false) {
+    // Before the sync it would tell of what a power cut may take back.
+    let is_too_early = active.is_unsynced() && !is_planted(Bug::CheckpointUnsynced);
+    if distance < distance_bytes(&shared.options, false) || is_too_early {
         return;
     }
     active.checkpoint_position.set(end);
@@ -85,7 +90,7 @@ pub(crate) async fn write_last<D: Disk>(shared: &Shared<D>) {
 
 async fn write<D: Disk>(shared: &Shared<D>, segment: &Segment<D::File>) {
     let _turn = segment.index_turn.take().await;
-    if !segment.is_active() {
+    if !segment.is_active() || (segment.is_unsynced() && !is_planted(Bug::CheckpointUnsynced)) {
         return;
     }
     let (Some(index), summary) = (segment.resident_index(), segment.summary()) else {

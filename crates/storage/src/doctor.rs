@@ -1,22 +1,25 @@
 //! How a disk takes durable writes: which way to write works on it, and how fast each one is.
 //!
-//! Writes a scratch file in the directory and removes it again. The clock is an argument.
+//! Writes scratch files in the directory and removes them again. The clock is an argument.
 
-use std::{path::Path, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
     aligned,
     disk::{Disk, DiskFile, OpenMode, write_all_at},
-    entry::BLOCK_BYTES,
     error::Error,
     limits::{self, WriteMode},
-    segment,
 };
 
-/// Ends like every unfinished file, so that one left behind is recognised as ours.
-const SCRATCH_FILE: &str = "weir.doctor.new";
+/// How names of scratch files begin. They end like those of all unfinished files, so that one left
+/// behind is recognised as ours.
+const SCRATCH_NAME: &str = "weir.doctor.";
 
 /// A way to make one append durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +30,37 @@ pub enum Way {
     BufferedOverZeros,
     /// Past the page cache over zeros.
     DirectOverZeros,
+    /// Past the page cache over zeros, in one operation that returns when it is durable.
+    DirectDurableOverZeros,
+    /// Past the page cache into space that was reserved and not written.
+    DirectIntoReserved,
 }
 
 impl Way {
     /// All ways, in the order in which they are measured.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 5] = [
         Self::BufferedAppend,
         Self::BufferedOverZeros,
         Self::DirectOverZeros,
+        Self::DirectDurableOverZeros,
+        Self::DirectIntoReserved,
     ];
+
+    /// Those that [`probe`] compares.
+    const PROBED: [Self; 2] = [Self::BufferedOverZeros, Self::DirectDurableOverZeros];
+
+    fn open_mode(self) -> Option<OpenMode> {
+        match self {
+            Self::BufferedAppend | Self::BufferedOverZeros => None,
+            Self::DirectOverZeros | Self::DirectIntoReserved => Some(OpenMode::Direct),
+            Self::DirectDurableOverZeros => Some(OpenMode::DirectDurable),
+        }
+    }
+
+    /// Whether a write needs a sync behind it.
+    fn is_synced(self) -> bool {
+        self != Self::DirectDurableOverZeros
+    }
 }
 
 /// Latencies of one way with one size.
@@ -45,6 +70,8 @@ pub struct Latency {
     pub way: Way,
     /// Bytes of each write.
     pub bytes: usize,
+    /// The fastest one.
+    pub min: Duration,
     /// Half of the writes took at most this.
     pub p50: Duration,
     /// 99 of 100 took at most this.
@@ -53,57 +80,66 @@ pub struct Latency {
     pub max: Duration,
 }
 
+/// How to write on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The mode to use.
+    pub mode: WriteMode,
+    /// Whether [`WriteMode::Direct`] is possible.
+    pub direct_works: bool,
+    /// Why this one.
+    pub reason: String,
+}
+
+impl Choice {
+    /// That of an operator.
+    #[must_use]
+    pub fn wanted(mode: WriteMode) -> Self {
+        Self {
+            mode,
+            direct_works: mode == WriteMode::Direct,
+            reason: "set by the operator".to_owned(),
+        }
+    }
+}
+
 /// What was found out about a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
     /// Ways that work, with their latencies.
     pub latencies: Vec<Latency>,
-    /// The mode to use.
-    pub mode: WriteMode,
-    /// Why this one.
-    pub reason: &'static str,
+    /// The mode to use, and why.
+    pub choice: Choice,
     /// Set when something looks wrong.
     pub warning: Option<&'static str>,
 }
 
-/// Whether writes past the page cache work in `directory`.
+/// Finds out which way to write suits the disk under `directory`: whether writes past the page
+/// cache work there, and whether they are as fast. Takes some 20 flushes, or
+/// [`limits::PROBE_TIME_MAX`] and the flush under way then. `now` is any clock that does not run
+/// backwards.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Full`] when not even ordinary writes work.
-pub async fn probe<D: Disk>(disk: &D, directory: &Path) -> Result<WriteMode, Error> {
-    let path = directory.join(SCRATCH_FILE);
-    let zeros = aligned::zeros(2 * BLOCK_BYTES as usize);
-    let written = segment::write_durable(disk, &path, zeros.clone()).await;
-    if written.is_err() {
-        // What failed says why; a scratch file that was never made cannot be removed.
-        let _ = disk.remove_file(&path).await;
-    }
-    written?;
-    let direct = async {
-        let file = disk.open(&path, OpenMode::Direct).await?;
-        write_all_at(
-            &file,
-            BLOCK_BYTES,
-            vec![zeros.slice(..BLOCK_BYTES as usize)],
-        )
-        .await?;
-        file.sync().await
+pub async fn probe<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    now: impl Fn() -> Duration,
+) -> Result<Choice, Error> {
+    let series = Series {
+        disk,
+        directory,
+        samples: limits::PROBE_SAMPLES,
+        time_max: limits::PROBE_TIME_MAX,
+        now: &now,
     };
-    let mode = match direct.await {
-        Ok(()) => WriteMode::Direct,
-        Err(error) => {
-            tracing::info!(directory = %directory.display(), %error, "no direct writes here");
-            WriteMode::Buffered
-        }
-    };
-    disk.remove_file(&path)
-        .await
-        .map_err(Error::at("remove", &path))?;
-    Ok(mode)
+    let (latencies, refusal) = series.measure(&limits::PROBE_BYTES, &Way::PROBED).await?;
+    Ok(choose(&latencies, refusal))
 }
 
 /// Measures durable writes in `directory`: `samples` of each way and size, at least 1 and at most
-/// [`limits::DOCTOR_SAMPLES_MAX`]. `now` is any clock that does not run backwards.
+/// [`limits::DOCTOR_SAMPLES_MAX`]. The ways take turns, so that other work on the disk touches all
+/// of them alike. `now` is any clock that does not run backwards.
 ///
 /// # Errors
 /// As [`probe`].
@@ -113,85 +149,220 @@ pub async fn diagnose<D: Disk>(
     samples: usize,
     now: impl Fn() -> Duration,
 ) -> Result<Diagnosis, Error> {
-    let mode = probe(disk, directory).await?;
-    let samples = samples.clamp(1, limits::DOCTOR_SAMPLES_MAX);
-    let path = directory.join(SCRATCH_FILE);
-    let measured = measure_all(disk, &path, mode, samples, &now).await;
-    // Also after a failure: a disk that ran full must not stay so.
-    let removed = disk.remove_file(&path).await;
-    let latencies = measured.map_err(Error::at("measure", &path))?;
-    removed.map_err(Error::at("remove", &path))?;
-    let reason = match mode {
-        WriteMode::Direct => "writes past the page cache work: their latency is steadier",
-        WriteMode::Buffered => "the file system refuses writes past the page cache",
+    let series = Series {
+        disk,
+        directory,
+        samples: samples.clamp(1, limits::DOCTOR_SAMPLES_MAX),
+        time_max: Duration::MAX,
+        now: &now,
     };
+    let (latencies, refusal) = series.measure(&limits::DOCTOR_BYTES, &Way::ALL).await?;
+    let choice = choose(&latencies, refusal);
     let warning = suspicion(&latencies);
     Ok(Diagnosis {
         latencies,
-        mode,
-        reason,
+        choice,
         warning,
     })
 }
 
-async fn measure_all<D: Disk>(
-    disk: &D,
-    path: &Path,
-    mode: WriteMode,
-    samples: usize,
-    now: &impl Fn() -> Duration,
-) -> std::io::Result<Vec<Latency>> {
-    let mut latencies = Vec::new();
-    for bytes in limits::DOCTOR_BYTES {
-        for way in Way::ALL {
-            if way == Way::DirectOverZeros && mode == WriteMode::Buffered {
-                continue;
-            }
-            latencies.push(measure(disk, path, way, bytes, samples, now).await?);
-        }
+/// Past the page cache, unless that is refused or clearly slower.
+fn choose(latencies: &[Latency], refusal: Option<io::Error>) -> Choice {
+    if let Some(error) = refusal {
+        return Choice {
+            mode: WriteMode::Buffered,
+            direct_works: false,
+            reason: format!("the file system refuses writes past the page cache ({error})"),
+        };
     }
-    Ok(latencies)
+    let of = |way: Way| latencies.iter().filter(move |latency| latency.way == way);
+    let [buffered, direct] = Way::PROBED;
+    let pairs = of(buffered).zip(of(direct));
+    let texts: Vec<String> = pairs
+        .clone()
+        .map(|(buffered, direct)| {
+            format!(
+                "{} KiB direct {:.2} ms, buffered {:.2} ms",
+                direct.bytes >> 10,
+                direct.min.as_secs_f64() * 1e3,
+                buffered.min.as_secs_f64() * 1e3
+            )
+        })
+        .collect();
+    // The fastest ones say what the disk can do: whatever else a busy machine does only adds. A
+    // ratio counts the same for each size.
+    let ratio = |(buffered, direct): (&Latency, &Latency)| {
+        direct.min.as_secs_f64().max(1e-9) / buffered.min.as_secs_f64().max(1e-9)
+    };
+    let count = i32::try_from(pairs.clone().count()).expect("a few sizes");
+    let slower = pairs.map(ratio).product::<f64>() > SLOWER_FACTOR.powi(count);
+    let (mode, verdict) = if slower {
+        (WriteMode::Buffered, "writes past the page cache are slower")
+    } else {
+        (WriteMode::Direct, "writes past the page cache work")
+    };
+    Choice {
+        mode,
+        direct_works: true,
+        reason: format!("{verdict} (fastest of a few: {})", texts.join("; ")),
+    }
 }
 
-async fn measure<D: Disk>(
-    disk: &D,
-    path: &Path,
-    way: Way,
-    bytes: usize,
+/// A difference below this is within what a few samples can tell.
+const SLOWER_FACTOR: f64 = 1.25;
+
+/// One run of measurements.
+struct Series<'a, D, N> {
+    disk: &'a D,
+    directory: &'a Path,
     samples: usize,
-    now: &impl Fn() -> Duration,
-) -> std::io::Result<Latency> {
-    let file = disk.open(path, OpenMode::CreateTruncate).await?;
-    if way != Way::BufferedAppend {
-        let zeros = aligned::zeros(bytes);
-        for number in 0..samples {
-            write_all_at(&file, (number * bytes) as u64, vec![zeros.clone()]).await?;
+    time_max: Duration,
+    now: &'a N,
+}
+
+/// A file that is written in one way.
+struct Track<F> {
+    way: Way,
+    file: F,
+    took: Vec<Duration>,
+}
+
+impl<D: Disk, N: Fn() -> Duration> Series<'_, D, N> {
+    /// Latencies of those ways that work, and why others do not.
+    async fn measure(
+        &self,
+        sizes: &[usize],
+        ways: &[Way],
+    ) -> Result<(Vec<Latency>, Option<io::Error>), Error> {
+        let begun = (self.now)();
+        let mut latencies = Vec::new();
+        let mut refusal = None;
+        for bytes in sizes.iter().copied() {
+            let measured = self.measure_size(bytes, ways, begun, &mut refusal).await;
+            // Also after a failure: a disk that ran full must not stay so.
+            let removed = self.remove(ways).await;
+            latencies.extend(measured.map_err(Error::at("measure", self.directory))?);
+            removed.map_err(Error::at("remove from", self.directory))?;
+        }
+        Ok((latencies, refusal))
+    }
+
+    async fn measure_size(
+        &self,
+        bytes: usize,
+        ways: &[Way],
+        begun: Duration,
+        refusal: &mut Option<io::Error>,
+    ) -> io::Result<Vec<Latency>> {
+        let mut content: BytesMut = aligned::buffer(bytes);
+        content.resize(bytes, 0xA5);
+        let content = content.freeze();
+        // More would only make the scratch files larger: what was written once is like zeros.
+        let places = self
+            .samples
+            .min((limits::DOCTOR_REGION_BYTES / bytes).max(1));
+        let mut tracks = Vec::new();
+        for way in ways.iter().copied() {
+            let file = self.prepare(way, bytes, places).await?;
+            let file = match way.open_mode() {
+                None => file,
+                Some(mode) => match self.try_direct(way, mode, &content).await {
+                    Ok(file) => file,
+                    Err(error) => {
+                        *refusal = Some(error);
+                        continue;
+                    }
+                },
+            };
+            let took = Vec::with_capacity(self.samples);
+            tracks.push(Track { way, file, took });
+        }
+        for number in 0..self.samples {
+            if number > 0 && (self.now)().saturating_sub(begun) > self.time_max {
+                break;
+            }
+            for track in &mut tracks {
+                let place = match track.way {
+                    Way::BufferedAppend => number,
+                    _ => number % places,
+                };
+                let position = (place * bytes) as u64;
+                let start = (self.now)();
+                write_all_at(&track.file, position, vec![content.clone()]).await?;
+                if track.way.is_synced() {
+                    track.file.sync().await?;
+                }
+                track.took.push((self.now)().saturating_sub(start));
+            }
+        }
+        Ok(tracks
+            .into_iter()
+            .map(|track| track.latency(bytes))
+            .collect())
+    }
+
+    fn path(&self, way: Way) -> PathBuf {
+        self.directory.join(format!("{SCRATCH_NAME}{way:?}.new"))
+    }
+
+    /// A scratch file as the way needs it, durable.
+    async fn prepare(&self, way: Way, bytes: usize, places: usize) -> io::Result<D::File> {
+        let open = self.disk.open(&self.path(way), OpenMode::CreateTruncate);
+        let file = open.await?;
+        let total = (places * bytes) as u64;
+        match way {
+            Way::BufferedAppend => {}
+            Way::DirectIntoReserved => file.reserve(0, total).await?,
+            _ => {
+                let piece = total.min(limits::ZERO_AHEAD_PIECE_BYTES);
+                let zeros = aligned::zeros(usize::try_from(piece).expect("a piece fits memory"));
+                let mut position = 0;
+                while position < total {
+                    let bytes = piece.min(total - position) as usize;
+                    write_all_at(&file, position, vec![zeros.slice(..bytes)]).await?;
+                    position += bytes as u64;
+                }
+            }
+        }
+        file.sync().await?;
+        Ok(file)
+    }
+
+    /// Opens a scratch file past the page cache, and proves that it can be written.
+    async fn try_direct(&self, way: Way, mode: OpenMode, content: &Bytes) -> io::Result<D::File> {
+        let file = self.disk.open(&self.path(way), mode).await?;
+        if way != Way::DirectIntoReserved {
+            write_all_at(&file, 0, vec![content.clone()]).await?;
+            file.sync().await?;
+        }
+        Ok(file)
+    }
+
+    async fn remove(&self, ways: &[Way]) -> io::Result<()> {
+        for way in ways {
+            match self.disk.remove_file(&self.path(*way)).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F> Track<F> {
+    fn latency(mut self, bytes: usize) -> Latency {
+        self.took.sort_unstable();
+        let count = self.took.len();
+        let at = |hundredth: usize| self.took[(count * hundredth / 100).min(count - 1)];
+        Latency {
+            way: self.way,
+            bytes,
+            min: self.took[0],
+            p50: at(50),
+            p99: at(99),
+            max: self.took[count - 1],
         }
     }
-    file.sync().await?;
-    let file = match way {
-        Way::DirectOverZeros => disk.open(path, OpenMode::Direct).await?,
-        _ => file,
-    };
-    let mut content: BytesMut = aligned::buffer(bytes);
-    content.resize(bytes, 0xA5);
-    let content: Bytes = content.freeze();
-    let mut took = Vec::with_capacity(samples);
-    for number in 0..samples {
-        let start = now();
-        write_all_at(&file, (number * bytes) as u64, vec![content.clone()]).await?;
-        file.sync().await?;
-        took.push(now().saturating_sub(start));
-    }
-    took.sort_unstable();
-    let at = |hundredth: usize| took[(samples * hundredth / 100).min(samples - 1)];
-    Ok(Latency {
-        way,
-        bytes,
-        p50: at(50),
-        p99: at(99),
-        max: took[samples - 1],
-    })
 }
 
 /// What a reader of the numbers should be told.
@@ -208,7 +379,7 @@ fn suspicion(latencies: &[Latency]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::sim::{Fault, Operation, SimDisk};
+    use crate::disk::sim::SimDisk;
     use std::cell::Cell;
 
     fn diagnose_with(disk: &SimDisk, step: Duration) -> Diagnosis {
@@ -235,7 +406,7 @@ mod tests {
                 .all(|one| one.p99 == Duration::from_micros(100))
         );
         assert_eq!(
-            (diagnosis.mode, diagnosis.warning),
+            (diagnosis.choice.mode, diagnosis.warning),
             (WriteMode::Direct, None)
         );
         assert!(disk.content().directories[Path::new("/p")].is_empty());
@@ -244,21 +415,17 @@ mod tests {
     #[test]
     fn a_disk_that_refuses_direct_writes_is_written_through_the_cache() {
         let disk = SimDisk::with_directory(Path::new("/p"), 1);
-        // The first write makes the scratch file, the second is the direct one.
-        disk.plan(Fault {
-            operation: Operation::Write,
-            after: 1,
-            count: 1,
-            error: 22,
-        });
+        disk.set_refuses_direct(true);
         let diagnosis = diagnose_with(&disk, Duration::from_micros(100));
-        assert_eq!(diagnosis.mode, WriteMode::Buffered);
+        assert_eq!(diagnosis.choice.mode, WriteMode::Buffered);
+        assert!(diagnosis.choice.reason.contains("refuses"));
         assert!(
             diagnosis
                 .latencies
                 .iter()
-                .all(|one| one.way != Way::DirectOverZeros)
+                .all(|one| one.way.open_mode().is_none())
         );
+        assert!(disk.content().directories[Path::new("/p")].is_empty());
     }
 
     #[test]
@@ -270,6 +437,58 @@ mod tests {
             assert!(matches!(result, Err(Error::Full { .. })), "{result:?}");
             assert!(disk.content().directories[Path::new("/p")].is_empty());
         }
+    }
+
+    fn latency(way: Way, bytes: usize, p50: Duration) -> Latency {
+        Latency {
+            way,
+            bytes,
+            min: p50,
+            p50,
+            p99: p50,
+            max: p50,
+        }
+    }
+
+    #[test]
+    fn a_disk_on_which_direct_writes_are_slower_is_written_through_the_cache() {
+        let chosen = |direct_us: u64| {
+            let [buffered, direct] = Way::PROBED;
+            let latencies = limits::PROBE_BYTES.map(|bytes| {
+                [
+                    latency(buffered, bytes, Duration::from_micros(100)),
+                    latency(direct, bytes, Duration::from_micros(direct_us)),
+                ]
+            });
+            choose(&latencies.concat(), None)
+        };
+        assert_eq!(chosen(50).mode, WriteMode::Direct);
+        assert_eq!(chosen(124).mode, WriteMode::Direct);
+        assert_eq!(chosen(126).mode, WriteMode::Buffered);
+        assert!(
+            chosen(126)
+                .reason
+                .contains("4 KiB direct 0.13 ms, buffered 0.10 ms")
+        );
+    }
+
+    #[test]
+    fn the_probe_ends_when_its_time_is_up() {
+        let disk = SimDisk::with_directory(Path::new("/p"), 1);
+        let (time, asked) = (Cell::new(Duration::ZERO), Cell::new(0));
+        let now = || {
+            asked.set(asked.get() + 1);
+            time.set(time.get() + limits::PROBE_TIME_MAX);
+            time.get()
+        };
+        let choice = disk.run(probe(&disk, Path::new("/p"), now)).unwrap();
+        assert_eq!(choice.mode, WriteMode::Direct);
+        // One round of each size, and a look at the clock around each write and before the second.
+        assert_eq!(
+            asked.get(),
+            1 + limits::PROBE_BYTES.len() * (2 * Way::PROBED.len() + 1)
+        );
+        assert!(disk.content().directories[Path::new("/p")].is_empty());
     }
 
     #[test]

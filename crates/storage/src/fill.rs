@@ -1,18 +1,25 @@
-//! Zeros written ahead of the log, so that an append changes no file length and allocates nothing:
-//! its sync then flushes data alone.
+//! Space made ready ahead of the log, so that an append changes no file length and allocates
+//! nothing: its sync then flushes data alone.
+//!
+//! Small groups find zeros that were written ahead. Large groups find space that is only reserved:
+//! zeros before them would double what the disk has to write, which costs them more than the file
+//! system's note that the space is in use now.
 //!
 //! How far ahead follows how much was written: a partition with little in it stays small. Appends
-//! never wait for zeros, except for those that are being written just where they want to go.
+//! never wait for this work, except for zeros that are being written just where they want to go.
+//!
+//! It syncs through a handle of its own: a failed write-back is told once to each handle, and what
+//! concerns an append must be told to the append.
 
 use std::{cell::RefCell, io, rc::Rc};
 
 use futures_channel::oneshot;
 
 use crate::{
-    aligned, appender,
-    disk::{Disk, DiskFile, write_all_at},
+    SyncPolicy, aligned, appender,
+    disk::{Disk, DiskFile, OpenMode, write_all_at},
     entry::BLOCK_BYTES,
-    limits,
+    limits::{self, WriteMode},
     log::{Shared, State},
     segment::{FIRST_ENTRY_POSITION, Segment},
 };
@@ -25,15 +32,22 @@ pub(crate) struct Fill {
 
 #[derive(Debug, Default)]
 struct FillState {
-    /// Nothing behind this position belongs to an append or to finished zeros.
+    /// Nothing behind this position belongs to an append or is ready.
     position: u64,
     running: bool,
-    /// After a failure the segment goes on without.
-    given_up: bool,
+    /// Nothing is made ready before the log has come so far: it failed, or must not be.
+    resume_position: u64,
     waiters: Vec<oneshot::Sender<()>>,
 }
 
 impl Fill {
+    /// Of a segment whose file is ready up to `position`.
+    pub(crate) fn ready_to(position: u64) -> Self {
+        let fill = Self::default();
+        fill.state.borrow_mut().position = position;
+        fill
+    }
+
     /// Returns when an append may write up to `end`, and makes later zeros begin behind it.
     pub(crate) async fn reserve(&self, end: u64) {
         loop {
@@ -52,24 +66,24 @@ impl Fill {
         }
     }
 
-    /// Returns when no zeros are being written, and forgets how far they reach.
+    /// Returns when nothing is being made ready, and forgets how far it reached.
     pub(crate) async fn stop(&self) {
         self.reserve(u64::MAX - BLOCK_BYTES).await;
         let mut state = self.state.borrow_mut();
-        (state.position, state.given_up) = (0, true);
+        (state.position, state.resume_position) = (0, u64::MAX);
     }
 
-    /// Allows zeros again after [`Self::stop`].
+    /// Goes on after [`Self::stop`].
     pub(crate) fn resume(&self) {
-        self.state.borrow_mut().given_up = false;
+        self.state.borrow_mut().resume_position = 0;
     }
 
-    fn finish(&self, position: Option<u64>) {
+    fn finish(&self, result: Result<u64, u64>) {
         let mut state = self.state.borrow_mut();
         state.running = false;
-        match position {
-            Some(position) => state.position = position,
-            None => state.given_up = true,
+        match result {
+            Ok(position) => state.position = position,
+            Err(resume_position) => state.resume_position = resume_position,
         }
         for waiter in state.waiters.drain(..) {
             // A waiter that went away needs no answer.
@@ -77,13 +91,13 @@ impl Fill {
         }
     }
 
-    /// The next zeros to write, if it is time: from where to where.
+    /// What to make ready next, if it is time: from where to where.
     fn next(&self, end: u64, window: u64, segment_bytes_max: u64) -> Option<(u64, u64)> {
         let mut state = self.state.borrow_mut();
         let from = state.position.max(aligned::up(end));
         let to = (aligned::up(end) + window).min(segment_bytes_max) / BLOCK_BYTES * BLOCK_BYTES;
         let plenty = from.saturating_sub(end) >= window / 2;
-        if state.running || state.given_up || plenty || to <= from {
+        if state.running || end < state.resume_position || plenty || to <= from {
             return None;
         }
         state.running = true;
@@ -92,10 +106,11 @@ impl Fill {
     }
 }
 
-/// Writes zeros ahead of the active segment when there are few left.
+/// Makes space ready ahead of the active segment when there is little left.
 pub(crate) fn start_when_low<D: Disk>(shared: &Rc<Shared<D>>, state: &mut State<D::File>) {
     let ahead_max = shared.options.zero_ahead_bytes_max;
-    if ahead_max == 0 {
+    // Who does not wait for syncs gains nothing from making them cheap.
+    if ahead_max == 0 || shared.sync_policy.get() != SyncPolicy::EveryBatch {
         return;
     }
     let active = Rc::clone(state.active());
@@ -112,14 +127,31 @@ pub(crate) fn start_when_low<D: Disk>(shared: &Rc<Shared<D>>, state: &mut State<
     else {
         return;
     };
+    let large = state.group_bytes_average >= limits::RESERVE_GROUP_BYTES_MIN;
     let log = Rc::clone(shared);
     appender::spawn(shared, state, async move {
-        let written = write_zeros(&log, &active, from, to).await;
-        if let Err(error) = &written {
-            tracing::warn!(path = %active.path.display(), %error, "no zeros ahead");
+        let made = match large {
+            true => reserve(&log, &active, from, to).await,
+            false => write_zeros(&log, &active, from, to).await,
+        };
+        if let Err(error) = &made {
+            tracing::warn!(path = %active.path.display(), %error, "no space made ready");
         }
-        active.fill.finish(written.ok().map(|()| to));
+        // After a failure the log goes on without for a while: a full disk may have space again.
+        let result = made.map(|()| to).map_err(|_| from + window);
+        active.fill.finish(result);
     });
+}
+
+async fn reserve<D: Disk>(
+    shared: &Shared<D>,
+    active: &Segment<D::File>,
+    from: u64,
+    to: u64,
+) -> io::Result<()> {
+    let file = shared.disk.open(&active.path, OpenMode::ReadWrite).await?;
+    file.reserve(from, to - from).await?;
+    file.sync().await
 }
 
 async fn write_zeros<D: Disk>(
@@ -128,10 +160,11 @@ async fn write_zeros<D: Disk>(
     from: u64,
     to: u64,
 ) -> io::Result<()> {
-    let file = active
-        .writer(&shared.disk, shared.options.write_mode)
-        .await
-        .map_err(io::Error::other)?;
+    let mode = match shared.options.write_mode {
+        WriteMode::Direct => OpenMode::Direct,
+        WriteMode::Buffered => OpenMode::ReadWrite,
+    };
+    let file = shared.disk.open(&active.path, mode).await?;
     let bytes = (to - from).min(limits::ZERO_AHEAD_PIECE_BYTES);
     let zeros = aligned::zeros(usize::try_from(bytes).expect("a piece fits memory"));
     let mut position = from;

@@ -54,6 +54,13 @@ pub const ZERO_AHEAD_BYTES_DEFAULT: u64 = 32 << 20;
 /// Zeros written at once: more would stand in the way of the commits beside them.
 pub const ZERO_AHEAD_PIECE_BYTES: u64 = 1 << 20;
 
+/// Largest aligned buffer that is kept for the next write: one of any group but those of a single
+/// larger batch.
+pub const ALIGNED_KEPT_BYTES_MAX: usize = 8 << 20;
+/// Aligned buffers that a thread keeps: as many as it has writes under way at most times. Only what
+/// was filled once takes memory.
+pub const ALIGNED_KEPT_MAX: usize = 4;
+
 /// Default bytes of recent batches that one log keeps in memory for readers.
 pub const TAIL_BYTES_DEFAULT: usize = 4 << 20;
 
@@ -96,12 +103,35 @@ pub const MARKER_BYTES_MAX: usize = 256;
 
 /// Sizes of the writes that the doctor measures: a small batch, a middling and a large group.
 pub const DOCTOR_BYTES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
-/// Writes of each kind that the doctor makes at most: 2,000 of 1 MiB are 2 GiB of scratch file.
+/// Writes of each kind that the doctor makes at most: appends of 1 MiB are then 2 GiB.
 pub const DOCTOR_SAMPLES_MAX: usize = 2_000;
+/// Bytes of the scratch file for each way that writes over what exists; then it begins again.
+pub const DOCTOR_REGION_BYTES: usize = 256 << 20;
+
+/// Sizes of the writes that a start measures: what most groups are between.
+pub const PROBE_BYTES: [usize; 2] = [4 << 10, 64 << 10];
+/// Writes of each kind and size at a start: enough for a median.
+pub const PROBE_SAMPLES: usize = 7;
+/// A start does not measure for longer: a slow disk is told after a few writes.
+pub const PROBE_TIME_MAX: Duration = Duration::from_millis(250);
 /// A median flush below this is not one: the fastest devices need some 10 microseconds.
 pub const DOCTOR_HONEST_FLUSH_MIN: Duration = Duration::from_micros(8);
 /// A median flush above this is worth a word: a spinning disk needs about as long.
 pub const DOCTOR_SLOW_FLUSH_MIN: Duration = Duration::from_millis(20);
+
+/// Largest part of a group's blocks that may be padding when it is written past the page cache:
+/// one of so many bytes. Groups that would waste more go through the page cache, where they lie
+/// close together; on disks that were measured both take the same time.
+pub const PADDING_SHARE: u64 = 4;
+
+/// Groups from this many bytes on find space reserved ahead in place of zeros: zeros would double
+/// what is written, while the file system's book-keeping is small beside such a group.
+pub const RESERVE_GROUP_BYTES_MIN: usize = 128 << 10;
+
+/// Bytes that may be acknowledged and not synced, by [`SyncPolicy::EveryBytes`].
+pub const SYNC_BYTES: std::ops::RangeInclusive<u64> = 1..=1 << 30;
+/// Milliseconds between an acknowledgement and its sync, by [`SyncPolicy::EveryMillis`].
+pub const SYNC_MILLIS: std::ops::RangeInclusive<u32> = 1..=60_000;
 
 /// How appends reach the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -109,7 +139,8 @@ pub enum WriteMode {
     /// Through the page cache, then a sync. Works everywhere; records lie close together.
     #[default]
     Buffered,
-    /// Past the page cache in whole blocks (O_DIRECT), then a sync. Each group begins on a block.
+    /// Past the page cache in whole blocks (O_DIRECT), durable when the write returns, where a
+    /// group fills its blocks; otherwise as [`Self::Buffered`].
     Direct,
 }
 
@@ -151,6 +182,37 @@ impl Default for BudgetLimits {
     }
 }
 
+/// When a batch is acknowledged, and when it is synced.
+///
+/// Whatever is chosen: what is acknowledged is written and survives the end of the process, and a
+/// segment is synced when it is sealed and when the log is closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Synced, then acknowledged.
+    #[default]
+    EveryBatch,
+    /// Acknowledged when written, as long as fewer bytes than this are not synced; the batch that
+    /// would reach it is synced first, with all before it. Within [`SYNC_BYTES`].
+    EveryBytes(u64),
+    /// Acknowledged when written; a sync begins at most so many milliseconds later. Within
+    /// [`SYNC_MILLIS`].
+    EveryMillis(u32),
+    /// Acknowledged when written; the operating system decides when it reaches the disk.
+    Never,
+}
+
+impl SyncPolicy {
+    /// Whether its number lies within the limits.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        match self {
+            Self::EveryBatch | Self::Never => true,
+            Self::EveryBytes(bytes) => SYNC_BYTES.contains(&bytes),
+            Self::EveryMillis(milliseconds) => SYNC_MILLIS.contains(&milliseconds),
+        }
+    }
+}
+
 /// What may be chosen per partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
@@ -167,6 +229,8 @@ pub struct LogOptions {
     pub zero_ahead_bytes_max: u64,
     /// Bytes of the active segment from one checkpoint to the next.
     pub checkpoint_bytes: u64,
+    /// When batches are acknowledged.
+    pub sync_policy: SyncPolicy,
 }
 
 impl Default for LogOptions {
@@ -178,6 +242,7 @@ impl Default for LogOptions {
             write_mode: WriteMode::Buffered,
             zero_ahead_bytes_max: 0,
             checkpoint_bytes: CHECKPOINT_BYTES_DEFAULT,
+            sync_policy: SyncPolicy::EveryBatch,
         }
     }
 }
@@ -197,6 +262,11 @@ impl LogOptions {
         if !(u64::from(INDEX_INTERVAL_BYTES_MIN)..=self.segment_bytes_max).contains(&interval) {
             return Err(Error::Option {
                 name: "index_interval_bytes",
+            });
+        }
+        if !self.sync_policy.is_valid() {
+            return Err(Error::Option {
+                name: "sync_policy",
             });
         }
         Ok(())
@@ -240,5 +310,22 @@ mod tests {
         assert!(!check(
             |options| options.index_interval_bytes = SEGMENT_BYTES_DEFAULT as u32 + 1
         ));
+        for (policy, holds) in [
+            (SyncPolicy::EveryBytes(1), true),
+            (SyncPolicy::EveryBytes(0), false),
+            (SyncPolicy::EveryBytes(*SYNC_BYTES.end()), true),
+            (SyncPolicy::EveryBytes(*SYNC_BYTES.end() + 1), false),
+            (SyncPolicy::EveryMillis(1), true),
+            (SyncPolicy::EveryMillis(0), false),
+            (SyncPolicy::EveryMillis(*SYNC_MILLIS.end()), true),
+            (SyncPolicy::EveryMillis(*SYNC_MILLIS.end() + 1), false),
+            (SyncPolicy::Never, true),
+        ] {
+            let options = LogOptions {
+                sync_policy: policy,
+                ..options
+            };
+            assert_eq!(options.check().is_ok(), holds, "{policy:?}");
+        }
     }
 }

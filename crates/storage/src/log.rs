@@ -21,9 +21,10 @@ use crate::{
     checkpoint,
     disk::{CompioDisk, Disk, DiskFile},
     error::Error,
-    limits::{self, LogOptions},
+    limits::{self, LogOptions, SyncPolicy},
     recovery::{self, RecoveryReport},
     segment::Segment,
+    spare::{self, SpareState},
     tail::Tail,
 };
 
@@ -47,7 +48,7 @@ impl<D: Disk> Default for Opening<D> {
     }
 }
 
-/// Where an append went. Given only once it is durable.
+/// Where an append went. Given only once it is durable as the log's [`SyncPolicy`] has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Offset of the batch's first message.
@@ -106,6 +107,7 @@ pub(crate) struct Shared<D: Disk> {
     /// the budget looked last.
     pub(crate) tail_listed: Cell<bool>,
     pub(crate) tail_used: Cell<bool>,
+    pub(crate) sync_policy: Cell<SyncPolicy>,
     pub(crate) syncs_count: Cell<u64>,
 }
 
@@ -121,6 +123,8 @@ pub(crate) struct PendingBatch {
 #[derive(Debug)]
 pub(crate) enum Pending {
     Append(PendingBatch),
+    /// Sync what was acknowledged before.
+    Sync,
     /// Remove every segment that lies wholly before the offset; with `seal`, the active one too.
     Remove {
         before_offset: u64,
@@ -156,6 +160,11 @@ pub(crate) struct State<F> {
     /// Tasks that work for this log.
     pub(crate) tasks_count: usize,
     pub(crate) commit_running: bool,
+    /// Of the last groups: decides how space is made ready.
+    pub(crate) group_bytes_average: usize,
+    pub(crate) spare: SpareState<F>,
+    /// While a sync is due later: dropped, it is due now.
+    pub(crate) sync_timer: Option<oneshot::Sender<()>>,
     pub(crate) idle_waiters: Vec<oneshot::Sender<()>>,
 }
 
@@ -223,6 +232,9 @@ impl<D: Disk> PartitionLog<D> {
             tail: Tail::new(options.tail_bytes_max, opening.budget.tail_bytes()),
             tasks_count: 0,
             commit_running: false,
+            group_bytes_average: 0,
+            spare: SpareState::None,
+            sync_timer: None,
             idle_waiters: Vec::new(),
         };
         let shared = Rc::new(Shared {
@@ -230,6 +242,7 @@ impl<D: Disk> PartitionLog<D> {
             directory: directory.into(),
             partition_id,
             options,
+            sync_policy: Cell::new(options.sync_policy),
             state: RefCell::new(state),
             budget: opening.budget,
             tail_listed: Cell::new(false),
@@ -421,7 +434,38 @@ impl<D: Disk> PartitionLog<D> {
         segment.map_or(state.next_offset, |segment| segment.summary().base_offset)
     }
 
+    /// Changes when batches are acknowledged, from the next group on.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a policy outside its limits.
+    pub fn set_sync_policy(&self, policy: SyncPolicy) -> Result<(), Error> {
+        if !policy.is_valid() {
+            return Err(Error::Option {
+                name: "sync_policy",
+            });
+        }
+        self.shared.sync_policy.set(policy);
+        let mut state = self.shared.state.borrow_mut();
+        // What was acknowledged under the old policy is not left to the next append.
+        state.sync_timer = None;
+        if state
+            .segments
+            .back()
+            .is_some_and(|active| active.is_unsynced())
+        {
+            appender::request_sync(&self.shared, &mut state);
+        }
+        Ok(())
+    }
+
+    /// When batches are acknowledged.
+    #[must_use]
+    pub fn sync_policy(&self) -> SyncPolicy {
+        self.shared.sync_policy.get()
+    }
+
     /// Takes no more appends, and returns when those taken before are durable or have failed.
+    /// Everything is synced then, whatever the policy.
     ///
     /// Reads may go on; whoever ends the runtime must drain the disk besides.
     ///
@@ -437,6 +481,14 @@ impl<D: Disk> PartitionLog<D> {
                 };
                 if result.is_ok() {
                     state.standing = Standing::Closed;
+                    state.sync_timer = None;
+                    if state
+                        .segments
+                        .back()
+                        .is_some_and(|active| active.is_unsynced())
+                    {
+                        appender::request_sync(&self.shared, &mut state);
+                    }
                 }
                 if state.tasks_count == 0 {
                     break result;
@@ -451,6 +503,7 @@ impl<D: Disk> PartitionLog<D> {
         if result.is_ok() {
             checkpoint::write_last(&self.shared).await;
         }
+        spare::remove(&self.shared).await;
         let mut state = self.shared.state.borrow_mut();
         state.tail.clear();
         state

@@ -21,6 +21,10 @@ pub(crate) enum Bug {
     TruncateNotSynced,
     /// The sync lies between the header of an entry and its body.
     HeaderBeforeBody,
+    /// A segment is sealed while its last records wait for a sync.
+    RollWithoutSync,
+    /// A checkpoint tells of records that wait for a sync.
+    CheckpointUnsynced,
 }
 
 #[cfg(test)]

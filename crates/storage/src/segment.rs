@@ -32,8 +32,8 @@ use crate::{
     fill::Fill,
     index::{self, Index, SegmentSummary},
     layout,
-    limits::WriteMode,
     planted::{Bug, is_planted},
+    spare::Spare,
 };
 
 const MAGIC: [u8; 8] = *b"WEIRSEG1";
@@ -86,8 +86,10 @@ impl SegmentHeader {
 pub(crate) struct Segment<F> {
     pub(crate) path: PathBuf,
     pub(crate) salt: u64,
-    /// Only what is durable.
+    /// Only what may be read: what is durable at the level that the log was asked for.
     summary: Cell<SegmentSummary>,
+    /// Everything before it is synced.
+    synced_position: Cell<u64>,
     /// Open while the segment was used lately.
     file: RefCell<Option<F>>,
     /// Open past the page cache while the segment is active and written so.
@@ -121,6 +123,7 @@ impl<F: DiskFile> Segment<F> {
             path,
             salt,
             summary: Cell::new(summary),
+            synced_position: Cell::new(summary.end_position),
             file: RefCell::new(file),
             direct_file: RefCell::new(None),
             fill: Fill::default(),
@@ -173,12 +176,28 @@ impl<F: DiskFile> Segment<F> {
         self.summary.get()
     }
 
-    /// Makes known that everything up to `summary.end_position` is durable.
+    /// Makes known that everything up to `summary.end_position` may be read.
     pub(crate) fn set_summary(&self, summary: SegmentSummary) {
         self.summary.set(summary);
     }
 
-    /// Adds a durable batch to the index of the active segment.
+    /// Everything before it is synced.
+    pub(crate) fn synced_position(&self) -> u64 {
+        self.synced_position.get()
+    }
+
+    /// Makes known that everything up to `position` is synced.
+    pub(crate) fn set_synced(&self, position: u64) {
+        self.synced_position
+            .set(self.synced_position.get().max(position));
+    }
+
+    /// Whether something may be read that is not synced yet.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.synced_position.get() < self.summary.get().end_position
+    }
+
+    /// Adds a batch to the index of the active segment.
     pub(crate) fn note(&self, entry: index::IndexEntry, interval_bytes: u32) {
         let mut index = self.index.borrow_mut();
         let index = index
@@ -206,20 +225,17 @@ impl<F: DiskFile> Segment<F> {
         Ok(file.get_or_insert(opened).clone())
     }
 
-    /// The handle that appends are written and synced through.
-    pub(crate) async fn writer<D: Disk<File = F>>(
-        &self,
-        disk: &D,
-        mode: WriteMode,
-    ) -> Result<F, Error> {
-        if mode == WriteMode::Buffered {
-            return self.file(disk).await;
-        }
+    /// The handle for writes past the page cache that are durable when they return.
+    pub(crate) async fn direct_writer<D: Disk<File = F>>(&self, disk: &D) -> Result<F, Error> {
         if let Some(file) = self.direct_file.borrow().clone() {
             return Ok(file);
         }
+        let mode = match is_planted(Bug::NoSync) || is_planted(Bug::AcknowledgeBeforeSync) {
+            true => OpenMode::Direct,
+            false => OpenMode::DirectDurable,
+        };
         let file = disk
-            .open(&self.path, OpenMode::Direct)
+            .open(&self.path, mode)
             .await
             .map_err(Error::at("open", &self.path))?;
         *self.direct_file.borrow_mut() = Some(file.clone());
@@ -263,16 +279,45 @@ pub(crate) async fn create<D: Disk>(
     };
     let file = write_durable(disk, &unfinished, header.encode()).await?;
     publish(disk, directory, &unfinished, &path).await?;
-    let summary = SegmentSummary {
+    Ok(empty(path, header, file))
+}
+
+/// As [`create`], in a file that was made ready before.
+pub(crate) async fn create_from<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    base_offset: u64,
+    spare: Spare<D::File>,
+) -> Result<Segment<D::File>, Error> {
+    let path = layout::segment_path(directory, base_offset);
+    let header = SegmentHeader {
         base_offset,
-        next_offset: base_offset,
+        salt: disk.random(),
+    };
+    write_all_at(&spare.file, 0, vec![header.encode()])
+        .await
+        .map_err(Error::at("write", &spare.path))?;
+    if !is_planted(Bug::RenameWithoutSync) {
+        let synced = spare.file.sync().await;
+        synced.map_err(Error::at("sync", &spare.path))?;
+    }
+    publish(disk, directory, &spare.path, &path).await?;
+    let mut segment = empty(path, header, spare.file);
+    segment.fill = Fill::ready_to(spare.ready_position);
+    Ok(segment)
+}
+
+fn empty<F: DiskFile>(path: PathBuf, header: SegmentHeader, file: F) -> Segment<F> {
+    let summary = SegmentSummary {
+        base_offset: header.base_offset,
+        next_offset: header.base_offset,
         end_position: FIRST_ENTRY_POSITION,
         record_bytes: 0,
         first_timestamp_us: 0,
         last_timestamp_us: 0,
     };
     let index = Some(Index::default());
-    Ok(Segment::new(path, header.salt, summary, Some(file), index).active())
+    Segment::new(path, header.salt, summary, Some(file), index).active()
 }
 
 /// Writes a whole file and makes its bytes durable; its name is not durable yet.

@@ -9,24 +9,27 @@ use std::{
 };
 
 use common::*;
-use storage::Error;
+use storage::{Error, LogOptions, WriteMode, limits};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 #[test]
 fn a_failed_write_or_sync_fences_and_readers_go_on() {
-    for on_sync in [false, true] {
+    for (on_sync, (options, payload_bytes, _)) in [false, true]
+        .into_iter()
+        .flat_map(|on_sync| write_ways().map(|way| (on_sync, way)))
+    {
         on_each_driver(async |disk, directory| {
             let disk = TestDisk::new(disk);
-            let (log, _) = open(&disk, &directory).await;
-            log.append(batch(0, 2, 10), 0).await.unwrap();
+            let (log, _) = open_with(&disk, &directory, options).await;
+            log.append(batch(0, 2, payload_bytes), 0).await.unwrap();
             let stored = read_all(&log).await;
             disk.script.hold_syncs.set(true);
-            let first = log.append(batch(1, 2, 10), 0);
+            let first = log.append(batch(1, 2, payload_bytes), 0);
             until(|| disk.script.held_count() == 1).await;
-            let failing = log.append(batch(2, 2, 10), 0);
-            let waiting = log.append(batch(3, 2, 10), 0);
+            let failing = log.append(batch(2, 2, payload_bytes), 0);
+            let waiting = log.append(batch(3, 2, payload_bytes), 0);
             let planned = if on_sync {
                 &disk.script.sync_error
             } else {
@@ -71,35 +74,82 @@ fn a_failed_write_or_sync_fences_and_readers_go_on() {
 
 #[test]
 fn a_full_disk_refuses_and_recovers_without_restart() {
+    for (options, payload_bytes, short_bytes) in write_ways() {
+        on_each_driver(async |disk, directory| {
+            let disk = TestDisk::new(disk);
+            let (log, _) = open_with(&disk, &directory, options).await;
+            let fresh = |seed| batch(seed, 2, payload_bytes);
+            log.append(fresh(0), 0).await.unwrap();
+            for round in 0..3 {
+                // Some bytes go out before the disk is full.
+                disk.script.write_bytes_max.set(Some(short_bytes));
+                disk.script.write_error.set(Some((ENOSPC, round)));
+                let refused = log.append(fresh(1), 0);
+                let shared = log.append(fresh(1), 0);
+                assert!(is_full(&refused.await.unwrap_err()));
+                assert!(is_full(&shared.await.unwrap_err()));
+                assert!(is_full(&log.refusal().unwrap()));
+                disk.script.write_error.set(Some((ENOSPC, 0)));
+                assert!(
+                    is_full(&log.append(fresh(1), 0).await.unwrap_err()),
+                    "still full"
+                );
+                assert_eq!(log.read(0, 10, 1 << 20).await.unwrap().message_count(), 2);
+            }
+            disk.script.write_bytes_max.set(None);
+            disk.script.write_error.set(None);
+            assert_eq!(log.append(fresh(2), 0).await.unwrap().base_offset, 2);
+            assert!(log.refusal().is_none());
+            let stored = read_all(&log).await;
+            log.close().await.unwrap();
+            let (log, report) = open_with(&disk, &directory, options).await;
+            assert_eq!((report.torn_tail, report.next_offset), (None, 4));
+            assert_eq!(read_all(&log).await, stored);
+            log.close().await.unwrap();
+        });
+    }
+}
+
+/// The log goes on without space that is made ready, and has it again once the disk has space.
+#[test]
+fn a_full_disk_keeps_no_append_from_space_that_is_there() {
     on_each_driver(async |disk, directory| {
-        let disk = TestDisk::new(disk);
-        let (log, _) = open(&disk, &directory).await;
-        log.append(batch(0, 2, 10), 0).await.unwrap();
-        for round in 0..3 {
-            // Some bytes go out before the disk is full.
-            disk.script.write_bytes_max.set(Some(100));
-            disk.script.write_error.set(Some((ENOSPC, round)));
-            let refused = log.append(batch(1, 2, 30), 0);
-            let shared = log.append(batch(1, 2, 30), 0);
-            assert!(is_full(&refused.await.unwrap_err()));
-            assert!(is_full(&shared.await.unwrap_err()));
-            assert!(is_full(&log.refusal().unwrap()));
-            assert!(
-                is_full(&log.append(batch(1, 2, 30), 0).await.unwrap_err()),
-                "still full"
-            );
-            assert_eq!(log.read(0, 10, 1_000).await.unwrap().message_count(), 2);
+        for write_mode in [WriteMode::Buffered, WriteMode::Direct] {
+            let directory = directory.join(write_mode.to_string());
+            std::fs::create_dir(&directory).unwrap();
+            let real = disk.clone();
+            let disk = TestDisk::new(disk.clone());
+            let entry_bytes = match write_mode {
+                WriteMode::Buffered => 4_040,
+                WriteMode::Direct => 4_096,
+            };
+            let options = LogOptions {
+                write_mode,
+                zero_ahead_bytes_max: limits::ZERO_AHEAD_BYTES_MIN,
+                ..LogOptions::default()
+            };
+            let (log, _) = open_with(&disk, &directory, options).await;
+            disk.script.refuses_zeros.set(true);
+            let length = || std::fs::metadata(segment(&directory, 0)).unwrap().len();
+            for seed in 0..10 {
+                log.append(batch(seed, 1, 3_700), 0).await.unwrap();
+            }
+            real.drain().await;
+            assert_eq!(length(), 4_096 + 10 * entry_bytes, "{write_mode}");
+            disk.script.refuses_zeros.set(false);
+            let mut seed = 10;
+            while length() < 4_096 + seed * entry_bytes + 8_192 {
+                log.append(batch(seed, 1, 3_700), 0).await.unwrap();
+                real.drain().await;
+                seed += 1;
+                assert!(seed < 100, "no space is made ready");
+            }
+            assert!(log.refusal().is_none());
+            log.close().await.unwrap();
+            let (log, report) = open_with(&disk, &directory, options).await;
+            assert_eq!((report.torn_tail, report.next_offset), (None, seed));
+            log.close().await.unwrap();
         }
-        disk.script.write_bytes_max.set(None);
-        disk.script.write_error.set(None);
-        assert_eq!(log.append(batch(2, 2, 30), 0).await.unwrap().base_offset, 2);
-        assert!(log.refusal().is_none());
-        let stored = read_all(&log).await;
-        log.close().await.unwrap();
-        let (log, report) = open(&disk, &directory).await;
-        assert_eq!((report.torn_tail, report.next_offset), (None, 4));
-        assert_eq!(read_all(&log).await, stored);
-        log.close().await.unwrap();
     });
 }
 

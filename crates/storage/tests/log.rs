@@ -356,15 +356,54 @@ fn a_partition_with_little_in_it_stays_small() {
             ..LogOptions::default()
         };
         let (log, _) = open_with(&disk, &directory, options).await;
-        for seed in 0..10 {
+        for seed in 0..1_000 {
             log.append(batch(seed, 1, 100), 0).await.unwrap();
         }
         log.close().await.unwrap();
         let length = std::fs::metadata(segment(&directory, 0)).unwrap().len();
-        // The header's block, a block each, and zeros ahead.
-        assert!(
-            length <= 11 * 4_096 + limits::ZERO_AHEAD_BYTES_MIN,
-            "{length}"
-        );
+        // The header's block, an entry each, and zeros ahead: as many again.
+        assert!(length <= 4_096 + 2 * 1_000 * 440, "{length}");
+    });
+}
+
+/// A segment that is full hands over to a file that was made ready, and nothing is left of it.
+#[test]
+fn the_next_segment_is_made_ready_before_it_is_needed() {
+    on_each_driver(async |disk, directory| {
+        let options = LogOptions {
+            write_mode: WriteMode::Direct,
+            zero_ahead_bytes_max: limits::ZERO_AHEAD_BYTES_MIN,
+            ..small_segments()
+        };
+        let spare = directory.join("next-segment.new");
+        let (log, _) = open_with(&disk, &directory, options).await;
+        let mut sent = Vec::new();
+        for seed in 0..100 {
+            let segments_count = log.segments_count();
+            let ready = spare.exists();
+            let batch = batch(seed, 1, 8_000);
+            sent.push(batch.clone());
+            log.append(batch, 0).await.unwrap();
+            if ready && log.segments_count() > segments_count {
+                let active = log.next_offset() - 1;
+                let length = std::fs::metadata(segment(&directory, active))
+                    .unwrap()
+                    .len();
+                assert_eq!(length, limits::ZERO_AHEAD_BYTES_MIN, "its zeros are there");
+            }
+            disk.drain().await;
+            assert!(spare.exists());
+        }
+        assert!(log.segments_count() > 10);
+        let stored = read_all(&log).await;
+        for (sent, record) in sent.iter().zip(stored.chunks(sent[0].len())) {
+            assert_verbatim(sent, record);
+        }
+        log.close().await.unwrap();
+        assert!(!spare.exists());
+        let (log, report) = open_with(&disk, &directory, options).await;
+        assert_eq!((report.unfinished_count, report.next_offset), (0, 100));
+        assert_eq!(read_all(&log).await, stored);
+        log.close().await.unwrap();
     });
 }

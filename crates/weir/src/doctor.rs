@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use storage::CompioDisk;
 use storage::doctor::{Diagnosis, Latency, Way, diagnose};
-use storage::limits::{DOCTOR_SAMPLES_MAX, WriteMode};
+use storage::limits::DOCTOR_SAMPLES_MAX;
 use ws::{RuntimeOptions, build_runtime};
 
 use crate::table::Table;
@@ -90,7 +90,7 @@ fn render_text(diagnosis: &Diagnosis) -> String {
     let mut text = table.render();
     text.push_str(&format!(
         "\nmode     {}: {}",
-        diagnosis.mode, diagnosis.reason
+        diagnosis.choice.mode, diagnosis.choice.reason
     ));
     if let Some(warning) = diagnosis.warning {
         text.push_str(&format!("\nwarning  {warning}"));
@@ -113,11 +113,8 @@ fn render_json(directory: &Path, samples: usize, diagnosis: &Diagnosis) -> Value
         "version": VERSION,
         "directory": directory.display().to_string(),
         "samples": samples,
-        "mode": match diagnosis.mode {
-            WriteMode::Buffered => "buffered",
-            WriteMode::Direct => "direct",
-        },
-        "reason": diagnosis.reason,
+        "mode": diagnosis.choice.mode.to_string(),
+        "reason": diagnosis.choice.reason,
         "warning": diagnosis.warning,
         "latencies": diagnosis.latencies.iter().map(latency).collect::<Vec<_>>(),
     })
@@ -128,6 +125,8 @@ fn way_text(way: Way) -> &'static str {
         Way::BufferedAppend => "buffered, appended",
         Way::BufferedOverZeros => "buffered, over zeros",
         Way::DirectOverZeros => "direct, over zeros",
+        Way::DirectDurableOverZeros => "direct, over zeros, in one operation",
+        Way::DirectIntoReserved => "direct, into reserved space",
     }
 }
 
@@ -136,5 +135,7 @@ fn way_name(way: Way) -> &'static str {
         Way::BufferedAppend => "buffered_append",
         Way::BufferedOverZeros => "buffered_over_zeros",
         Way::DirectOverZeros => "direct_over_zeros",
+        Way::DirectDurableOverZeros => "direct_durable_over_zeros",
+        Way::DirectIntoReserved => "direct_into_reserved",
     }
 }

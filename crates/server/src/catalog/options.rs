@@ -54,7 +54,8 @@ pub enum Compression {
 /// What must have happened before a write is acknowledged, in the protocol's words.
 ///
 /// A single server has nobody to replicate to, so the storage treats both alike: acknowledged
-/// means synced. The choice is kept and reported as the client made it.
+/// means synced, unless the topic has another [`SyncPolicy`]. The choice is kept and reported as
+/// the client made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
@@ -62,6 +63,42 @@ pub enum Durability {
     Replicated,
     /// Stable storage has it.
     Persisted,
+}
+
+/// When a message is acknowledged and when it is synced: an option of Weir's own, beside the
+/// protocol's. What each level promises is in `docs/durability.md`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncPolicy {
+    /// Synced, then acknowledged.
+    #[default]
+    EveryBatch,
+    /// Acknowledged when written; fewer than so many bytes are not synced.
+    EveryBytes(u64),
+    /// Acknowledged when written; synced so many milliseconds later.
+    EveryMillis(u32),
+    /// Acknowledged when written; synced when the system does.
+    Never,
+}
+
+impl From<SyncPolicy> for storage::SyncPolicy {
+    fn from(policy: SyncPolicy) -> Self {
+        match policy {
+            SyncPolicy::EveryBatch => Self::EveryBatch,
+            SyncPolicy::EveryBytes(bytes) => Self::EveryBytes(bytes),
+            SyncPolicy::EveryMillis(milliseconds) => Self::EveryMillis(milliseconds),
+            SyncPolicy::Never => Self::Never,
+        }
+    }
+}
+
+/// The default need not be written down: every version has had it, and none may change it.
+fn is_default_policy(policy: &Setting<SyncPolicy>) -> bool {
+    *policy == default_policy()
+}
+
+fn default_policy() -> Setting<SyncPolicy> {
+    Setting::derived(SyncPolicy::EveryBatch)
 }
 
 /// The options of a topic, each with its provenance.
@@ -85,6 +122,9 @@ pub struct TopicOptions {
     pub save_bytes: Setting<u64>,
     /// Whether a segment's bytes are reserved when it is opened.
     pub preallocate_segments: Setting<bool>,
+    /// When messages are acknowledged and synced.
+    #[serde(default = "default_policy", skip_serializing_if = "is_default_policy")]
+    pub sync_policy: Setting<SyncPolicy>,
 }
 
 impl Default for TopicOptions {
@@ -100,6 +140,7 @@ impl Default for TopicOptions {
             save_messages: Setting::derived(1_024),
             save_bytes: Setting::derived(1024 * 1024),
             preallocate_segments: Setting::derived(false),
+            sync_policy: default_policy(),
         }
     }
 }
@@ -125,6 +166,8 @@ pub struct RequestedTopicOptions {
     pub save_bytes: Option<u64>,
     /// See [`TopicOptions::preallocate_segments`].
     pub preallocate_segments: Option<bool>,
+    /// See [`TopicOptions::sync_policy`].
+    pub sync_policy: Option<SyncPolicy>,
 }
 
 fn patch<T>(setting: &mut Setting<T>, requested: Option<T>) {
@@ -192,12 +235,13 @@ impl TopicOptions {
             &mut options.preallocate_segments,
             requested.preallocate_segments,
         );
+        patch(&mut options.sync_policy, requested.sync_policy);
         options.check(partitions_count)?;
         Ok(options)
     }
 
-    /// These options after an update: only compression, expiry and maximum size may change, as
-    /// the others describe how the partitions' files were laid down.
+    /// These options after an update: only compression, expiry, maximum size and the sync policy
+    /// may change, as the others describe how the partitions' files were laid down.
     ///
     /// # Errors
     /// `UNSUPPORTED_OPTION_KEY` when anything else was sent; otherwise as [`Self::create`].
@@ -206,6 +250,7 @@ impl TopicOptions {
             compression_algorithm: requested.compression_algorithm,
             message_expiry_us: requested.message_expiry_us,
             topic_bytes_max: requested.topic_bytes_max,
+            sync_policy: requested.sync_policy,
             ..RequestedTopicOptions::default()
         };
         if updatable != *requested {
@@ -218,6 +263,8 @@ impl TopicOptions {
         );
         patch(&mut options.message_expiry_us, requested.message_expiry_us);
         patch(&mut options.topic_bytes_max, requested.topic_bytes_max);
+        patch(&mut options.sync_policy, requested.sync_policy);
+        options.check_sync_policy()?;
         options.check_topic_size()?;
         Ok(options)
     }
@@ -241,7 +288,19 @@ impl TopicOptions {
             return Err(Status::INVALID_OPTION_VALUE);
         }
         self.check_preallocation(partitions_count)?;
+        self.check_sync_policy()?;
         self.check_topic_size()
+    }
+
+    /// A client that asks for persisted messages is not told so before they are.
+    fn check_sync_policy(&self) -> Result<(), Status> {
+        let policy = self.sync_policy.value;
+        let persisted = self.durability == Setting::explicit(Durability::Persisted);
+        let contradicts = persisted && policy != SyncPolicy::EveryBatch;
+        if contradicts || !storage::SyncPolicy::from(policy).is_valid() {
+            return Err(Status::INVALID_OPTION_VALUE);
+        }
+        Ok(())
     }
 
     /// Checks what `preallocate_segments` would reserve for `partitions_count` partitions.

@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use storage::WriteMode;
+
 use super::{Config, Driver, TlsListeners};
 use crate::catalog::limits::SEGMENT_BYTES_MIN;
 use crate::limits;
@@ -139,6 +141,16 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "write_mode",
+        value_name: "MODE",
+        help: "How logs are written: auto, direct or buffered [default: auto]",
+        has_flag: true,
+        read: |config, value| {
+            config.write_mode = read_write_mode(value)?;
+            Ok(())
+        },
+    },
+    Setting {
         name: "root_username",
         value_name: "NAME",
         help: "Name of the root user made on first start [default: iggy]",
@@ -265,6 +277,15 @@ fn read_driver(value: &str) -> Result<Driver, String> {
         .into_iter()
         .find(|driver| driver.to_string() == value)
         .ok_or_else(|| "expected auto, io-uring or poll".to_owned())
+}
+
+fn read_write_mode(value: &str) -> Result<Option<WriteMode>, String> {
+    match value {
+        "auto" => Ok(None),
+        "direct" => Ok(Some(WriteMode::Direct)),
+        "buffered" => Ok(Some(WriteMode::Buffered)),
+        _ => Err("expected auto, direct or buffered".to_owned()),
+    }
 }
 
 fn read_text(value: &str, bytes: std::ops::RangeInclusive<usize>) -> Result<String, String> {
@@ -394,6 +415,15 @@ mod tests {
         for bad in ["on", "1", "TRUE", ""] {
             assert!(check("websocket_deflate", bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn write_modes_have_three_names() {
+        let mode = |value| check("write_mode", value).map(|config| config.write_mode);
+        assert_eq!(mode("auto"), Ok(None));
+        assert_eq!(mode("direct"), Ok(Some(WriteMode::Direct)));
+        assert_eq!(mode("buffered"), Ok(Some(WriteMode::Buffered)));
+        assert!(mode("Direct").is_err() && mode("").is_err());
     }
 
     #[test]

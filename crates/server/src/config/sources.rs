@@ -291,6 +291,7 @@ mod tests {
                 "shards" => "7",
                 "driver" => "poll",
                 "tls_listeners" => "tcp",
+                "write_mode" => "buffered",
                 "message_expiry" => "3 days",
                 "max_topic_size" => "5 GiB",
                 "delete_oldest_segments" => "false",

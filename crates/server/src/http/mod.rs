@@ -20,6 +20,10 @@ pub(crate) struct Health {
     pub(crate) version: &'static str,
     /// `io-uring` or `poll`.
     pub(crate) driver: String,
+    /// `direct` or `buffered`: how logs are written.
+    pub(crate) write_mode: String,
+    /// Why they are written so.
+    pub(crate) write_mode_reason: String,
     /// Number of shards.
     pub(crate) shards: usize,
     /// Seconds since the server was ready.
@@ -119,6 +123,10 @@ fn status_page(health: &Health) -> String {
     row("status", health.status.to_owned());
     row("version", health.version.to_owned());
     row("driver", health.driver.clone());
+    row(
+        "write mode",
+        format!("{}: {}", health.write_mode, health.write_mode_reason),
+    );
     row("shards", health.shards.to_string());
     row(
         "uptime",
@@ -171,6 +179,8 @@ mod tests {
             status: "ok",
             version: "1.2.3",
             driver: "poll".to_owned(),
+            write_mode: "direct".to_owned(),
+            write_mode_reason: "it works".to_owned(),
             shards: 2,
             uptime_seconds: 3_725,
             partitions_fenced: vec!["1/2/3".to_owned()],
@@ -196,6 +206,8 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(body).expect("the body is JSON");
         assert_eq!(json["driver"], "poll");
         assert_eq!(json["shards"], 2);
+        assert_eq!(json["write_mode"], "direct");
+        assert_eq!(json["write_mode_reason"], "it works");
         assert_eq!(json["uptime_seconds"], 3_725);
         assert_eq!(json["partitions_fenced"][0], "1/2/3");
     }
@@ -205,6 +217,7 @@ mod tests {
         let page = text("GET", "/");
         assert!(page.contains("1 h 2 min 5 s"), "{page}");
         assert!(page.contains("fenced partition"), "{page}");
+        assert!(page.contains("direct: it works"), "{page}");
     }
 
     #[test]

@@ -7,11 +7,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use storage::disk::{self, Disk as _};
-use storage::{BudgetUse, LogOptions, Opening, PartitionLog, RecoveryReport, Removed, layout};
+use storage::{
+    BudgetUse, LogOptions, Opening, PartitionLog, RecoveryReport, Removed, WriteMode, doctor,
+    layout,
+};
 use wire::Status;
 
 use crate::catalog::{Catalog, PartitionKey, PartitionStats, UNLIMITED};
@@ -45,7 +48,11 @@ pub(crate) struct Storage {
     open_journals: Rc<OpenJournals>,
     /// Whether what earlier processes left was synced as a whole.
     is_durable: Cell<bool>,
+    write_choice: WriteChoice,
 }
+
+/// How logs are written: found out once at start, before any log is opened, for all shards.
+pub(crate) type WriteChoice = Arc<OnceLock<doctor::Choice>>;
 
 /// Where an appended batch begins.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +146,7 @@ fn partition_status(error: &storage::Error) -> Status {
 }
 
 impl Storage {
-    pub(crate) fn new(root: PathBuf, limits: Limits) -> Self {
+    pub(crate) fn new(root: PathBuf, limits: Limits, write_choice: WriteChoice) -> Self {
         Self {
             disk: Disk::new(),
             root,
@@ -147,7 +154,18 @@ impl Storage {
             open_journals: OpenJournals::new(limits.offset_journals_open_max),
             is_durable: Cell::new(false),
             limits,
+            write_choice,
         }
+    }
+
+    pub(crate) fn set_write_choice(&self, choice: doctor::Choice) {
+        // Only one shard finds it out, once.
+        let _ = self.write_choice.set(choice);
+    }
+
+    /// How logs are written and why; none before that is decided.
+    pub(crate) fn write_choice(&self) -> Option<&doctor::Choice> {
+        self.write_choice.get()
     }
 
     /// What the logs of this shard use together.
@@ -337,7 +355,8 @@ impl Partition {
         catalog: &Catalog,
     ) -> Result<Rc<Self>, storage::Error> {
         let directory = storage.partition_directory(key);
-        let options = log_options(catalog, key);
+        let mode = storage.write_choice().map(|choice| choice.mode);
+        let options = log_options(catalog, key, mode.unwrap_or_default());
         // Until the first look at all of the topic's partitions.
         let topic = catalog.topic(key.stream_id.into(), key.topic_id.into());
         let full_at_bytes = match topic {
@@ -367,6 +386,12 @@ impl Partition {
             &storage.open_journals,
         )
         .await?;
+        // Behind damage there may be more, once it is repaired.
+        if report.corruption.is_none()
+            && let Err(error) = offsets.move_back(report.next_offset).await
+        {
+            tracing::warn!(partition = %key, %error, "offsets behind the last message are left");
+        }
         Ok(Rc::new(Self {
             key,
             log,
@@ -420,6 +445,18 @@ impl Partition {
     fn is_topic_full(&self) -> bool {
         let full_at_bytes = self.full_at_bytes.get();
         full_at_bytes != UNLIMITED && self.log.size_bytes() >= full_at_bytes
+    }
+
+    /// Takes over what the topic's options say now.
+    pub(crate) fn follow(&self, catalog: &Catalog) {
+        let topic = catalog.topic(self.key.stream_id.into(), self.key.topic_id.into());
+        let Some((_, topic)) = topic else { return };
+        let policy = topic.options.sync_policy.value.into();
+        if self.log.sync_policy() != policy
+            && let Err(error) = self.log.set_sync_policy(policy)
+        {
+            tracing::error!(partition = %self.key, %error, "the sync policy was not changed");
+        }
     }
 
     /// Appends a batch whose checksums were verified. Its place in the order is fixed by this
@@ -630,14 +667,19 @@ fn offset_status(error: &OffsetError) -> Status {
 }
 
 /// The topic's segment size where the topic chose one; the engine's limits hold in any case.
-fn log_options(catalog: &Catalog, key: PartitionKey) -> LogOptions {
-    let mut options = LogOptions::default();
+fn log_options(catalog: &Catalog, key: PartitionKey, write_mode: WriteMode) -> LogOptions {
+    let mut options = LogOptions {
+        write_mode,
+        zero_ahead_bytes_max: storage::limits::ZERO_AHEAD_BYTES_DEFAULT,
+        ..LogOptions::default()
+    };
     let topic = catalog.topic(key.stream_id.into(), key.topic_id.into());
     if let Some((_, topic)) = topic {
         options.segment_bytes_max = topic.options.effective_segment_bytes().clamp(
             storage::limits::SEGMENT_BYTES_MIN,
             storage::limits::SEGMENT_BYTES_MAX,
         );
+        options.sync_policy = topic.options.sync_policy.value.into();
     }
     options
 }

@@ -203,6 +203,24 @@ impl ConsumerOffsets {
         Ok(true)
     }
 
+    /// Moves back what lies behind the end of the log. A log that acknowledges before it syncs may
+    /// have lost its last messages in a power cut, and consumers are to see what takes their
+    /// place.
+    pub(crate) async fn move_back(self: &Rc<Self>, next_offset: u64) -> Result<(), OffsetError> {
+        let beyond: Vec<ConsumerKey> = {
+            let offsets = self.offsets.borrow();
+            let beyond = offsets.iter().filter(|(_, offset)| **offset >= next_offset);
+            beyond.map(|(consumer, _)| consumer.clone()).collect()
+        };
+        for consumer in beyond {
+            match next_offset.checked_sub(1) {
+                Some(last) => self.store(consumer, last)?.await?,
+                None => drop(self.delete(&consumer).await?),
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets everything, for a purge.
     pub(crate) async fn clear(self: &Rc<Self>) -> Result<(), OffsetError> {
         self.offsets.borrow_mut().clear();
@@ -328,6 +346,28 @@ mod tests {
                 open(&directory, &limits).await.get(&ConsumerKey::Group(1)),
                 None
             );
+        });
+    }
+
+    #[test]
+    fn offsets_behind_the_end_of_the_log_are_moved_back() {
+        run(async {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let limits = Limits::default();
+            let offsets = open(&directory, &limits).await;
+            let [kept, moved] = [ConsumerKey::Number(1), ConsumerKey::Number(2)];
+            store(&offsets, kept.clone(), 6).await;
+            store(&offsets, moved.clone(), 7).await;
+            offsets.move_back(7).await.expect("it is durable");
+            offsets.close().await;
+            let offsets = open(&directory, &limits).await;
+            assert_eq!(
+                (offsets.get(&kept), offsets.get(&moved)),
+                (Some(6), Some(6))
+            );
+            offsets.move_back(0).await.expect("it is durable");
+            assert_eq!((offsets.get(&kept), offsets.get(&moved)), (None, None));
+            offsets.close().await;
         });
     }
 

@@ -23,6 +23,7 @@ pub(super) async fn health(shard: &Shard) -> Health {
         }
     }
     partitions_fenced.sort();
+    let choice = shard.storage.write_choice();
     Health {
         status: if partitions_fenced.is_empty() {
             "ok"
@@ -31,6 +32,8 @@ pub(super) async fn health(shard: &Shard) -> Health {
         },
         version: env!("CARGO_PKG_VERSION"),
         driver: shard.machine.driver.to_string(),
+        write_mode: choice.map_or_else(String::new, |choice| choice.mode.to_string()),
+        write_mode_reason: choice.map_or_else(String::new, |choice| choice.reason.clone()),
         shards: shard.machine.shards_count,
         uptime_seconds: shard.machine.started.elapsed().as_secs(),
         partitions_fenced,

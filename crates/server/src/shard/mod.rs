@@ -319,6 +319,11 @@ impl Shard {
         self.create_directories(&wanted).await;
         wanted.retain(|key| !self.partitions.borrow().contains_key(key));
         let catalog = &snapshot.catalog;
+        for slot in self.partitions.borrow().values() {
+            if let Slot::Open(partition) = slot {
+                partition.follow(catalog);
+            }
+        }
         futures_util::stream::iter(wanted)
             .for_each_concurrent(self.limits.partitions_opening_max, |key| async move {
                 let slot = self.open_partition(key, catalog).await;

@@ -10,9 +10,11 @@ use std::{
     fs,
     future::Future,
     io::{self, Read, Seek, Write},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     rc::Rc,
     thread,
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +22,10 @@ use compio_buf::{BufResult, IntoInner, IoBufExt};
 use compio_fs::{File, OpenOptions};
 use compio_io::{AsyncReadAt, AsyncWriteAt};
 use futures_channel::oneshot;
-use rustix::{fs::FlockOperation, io::Errno};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation, OFlags},
+    io::Errno,
+};
 
 use super::{DirectoryEntry, Disk, DiskFile, LockOutcome, OpenMode};
 
@@ -157,10 +162,10 @@ impl Disk for CompioDisk {
             match mode {
                 OpenMode::Read => options.read(true),
                 OpenMode::ReadWrite => options.read(true).write(true),
-                OpenMode::Direct => {
-                    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-                    options.write(true).custom_flags(direct)
-                }
+                OpenMode::Direct => options.write(true).custom_flags(flags(OFlags::DIRECT)),
+                OpenMode::DirectDurable => options
+                    .write(true)
+                    .custom_flags(flags(OFlags::DIRECT | OFlags::DSYNC)),
                 OpenMode::CreateTruncate => options
                     .read(true)
                     .write(true)
@@ -232,6 +237,10 @@ impl Disk for CompioDisk {
         getrandom::u64().expect("the kernel has random bits once it runs a server")
     }
 
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + 'static {
+        compio_runtime::time::sleep(time)
+    }
+
     fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         let guard = InFlightGuard::new(&self.in_flight);
         compio_runtime::spawn(async move {
@@ -241,6 +250,10 @@ impl Disk for CompioDisk {
         })
         .detach();
     }
+}
+
+fn flags(flags: OFlags) -> i32 {
+    flags.bits().cast_signed()
 }
 
 fn list_blocking(directory: &PathBuf) -> io::Result<Vec<DirectoryEntry>> {
@@ -341,6 +354,20 @@ impl DiskFile for CompioFile {
             &self.in_flight,
             async move { Ok(file.metadata().await?.len()) },
         )
+    }
+
+    fn reserve(&self, position: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        let file = self.file.clone();
+        run(&self.in_flight, async move {
+            // A descriptor of its own, because the other thread may outlive this handle.
+            let file = file.as_fd().try_clone_to_owned()?;
+            let reserve =
+                move || rustix::fs::fallocate(&file, FallocateFlags::empty(), position, bytes);
+            match compio_runtime::spawn_blocking(reserve).await {
+                Ok(result) => Ok(result?),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            }
+        })
     }
 
     fn set_length(&self, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {

@@ -13,6 +13,7 @@ use std::{
     future::Future,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -29,6 +30,8 @@ pub enum OpenMode {
     /// Existing file, for writes past the page cache: whole blocks of 4,096 bytes from memory that
     /// begins at one, at positions that are multiples of it.
     Direct,
+    /// As [`OpenMode::Direct`], and what is written is durable when the write returns (O_DSYNC).
+    DirectDurable,
     /// Created when missing, emptied when present; for reading and writing.
     CreateTruncate,
 }
@@ -56,6 +59,7 @@ pub enum LockOutcome<L> {
 ///
 /// Durability rules that every implementation keeps and every caller relies on:
 /// - bytes of a file survive a power cut once [`DiskFile::sync`] on a handle of it returned;
+/// - so do those of one write through [`OpenMode::DirectDurable`], and only those;
 /// - a created, renamed or removed name survives once [`Disk::sync_directory`] on its directory
 ///   returned;
 /// - nothing else survives for certain, and what does may be torn.
@@ -108,6 +112,9 @@ pub trait Disk: Clone + fmt::Debug + 'static {
     /// Unpredictable bits, for the salt that keeps stale bytes from being taken for records.
     fn random(&self) -> u64;
 
+    /// Returns after `time`.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + 'static;
+
     /// Runs `work` to its end, whatever becomes of whoever asked for it.
     fn spawn(&self, work: impl Future<Output = ()> + 'static);
 }
@@ -137,6 +144,10 @@ pub trait DiskFile: Clone + 'static {
 
     /// Length of the file in bytes.
     fn length(&self) -> impl Future<Output = io::Result<u64>> + 'static;
+
+    /// Takes space for `bytes` bytes from `position` on, without writing it: what was not written
+    /// before reads as zeros, and the file is at least that long.
+    fn reserve(&self, position: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static;
 
     /// Cuts the file, or extends it with zeros, to `bytes`.
     fn set_length(&self, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static;

@@ -14,6 +14,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -57,6 +58,13 @@ pub enum Event {
         position: u64,
         /// What.
         bytes: Bytes,
+    },
+    /// A write returned whose bytes are durable from then on; those before it need not be.
+    WriteDurable {
+        /// Number of the file.
+        file: usize,
+        /// Number of the write's event, from 1.
+        event: usize,
     },
     /// A file was cut or extended with zeros.
     SetLength {
@@ -134,6 +142,8 @@ struct World {
     bytes_max: Option<u64>,
     /// Bytes that one write takes at most.
     write_bytes_max: Option<usize>,
+    /// Files cannot be opened past the page cache.
+    refuses_direct: bool,
     syncs_count: usize,
 }
 
@@ -242,6 +252,11 @@ impl SimDisk {
     /// Makes every write short that has more bytes.
     pub fn set_write_bytes_max(&self, bytes_max: Option<usize>) {
         self.inner.world.borrow_mut().write_bytes_max = bytes_max;
+    }
+
+    /// Refuses to open files past the page cache, as some file systems do.
+    pub fn set_refuses_direct(&self, refuses: bool) {
+        self.inner.world.borrow_mut().refuses_direct = refuses;
     }
 
     /// Flips bits of one stored byte, behind everybody's back.
@@ -401,6 +416,9 @@ impl World {
     }
 
     fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<usize> {
+        if self.refuses_direct && matches!(mode, OpenMode::Direct | OpenMode::DirectDurable) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let found = match self.file_at(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             other => Some(other?),
@@ -418,16 +436,34 @@ impl World {
                 self.set_name(path, Some(Node::File(file)), None)?;
                 Ok(file)
             }
-            (Some(file), OpenMode::Read | OpenMode::ReadWrite | OpenMode::Direct) => Ok(file),
-            (None, OpenMode::Read | OpenMode::ReadWrite | OpenMode::Direct) => {
-                Err(io::ErrorKind::NotFound.into())
-            }
+            (Some(file), _) => Ok(file),
+            (None, _) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn set_length(&mut self, file: usize, bytes: u64) {
         Rc::make_mut(&mut self.content.files[file]).resize(bytes as usize, 0);
         self.note(|| Event::SetLength { file, bytes });
+    }
+
+    /// Extends a file with zeros, if it is shorter.
+    fn reserve(&mut self, file: usize, bytes: u64) -> io::Result<()> {
+        let length = self.content.files[file].len() as u64;
+        if bytes <= length {
+            return Ok(());
+        }
+        let room = self.bytes_max.map(|max| max.saturating_sub(self.used()));
+        if room.is_some_and(|room| bytes - length > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.set_length(file, bytes);
+        Ok(())
+    }
+
+    /// Bytes of all files.
+    fn used(&self) -> u64 {
+        let files = self.content.files.iter();
+        files.map(|file| file.len() as u64).sum()
     }
 
     fn write(&mut self, file: usize, position: u64, parts: Vec<Bytes>) -> io::Result<usize> {
@@ -444,13 +480,8 @@ impl World {
             bytes.truncate(bytes.len() / 2);
         }
         if let Some(bytes_max) = self.bytes_max {
-            let used: u64 = self
-                .content
-                .files
-                .iter()
-                .map(|file| file.len() as u64)
-                .sum();
-            let room = bytes_max.saturating_sub(used) + self.content.files[file].len() as u64;
+            let room =
+                bytes_max.saturating_sub(self.used()) + self.content.files[file].len() as u64;
             let fits = room.saturating_sub(position).min(bytes.len() as u64) as usize;
             if fits == 0 && !bytes.is_empty() {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -516,10 +547,16 @@ impl Disk for SimDisk {
         let path = path.to_path_buf();
         let disk = self.clone();
         let opened = self.operation(move |world| world.open(&path, mode), |_, file| file);
-        let direct = mode == OpenMode::Direct;
+        let direct = matches!(mode, OpenMode::Direct | OpenMode::DirectDurable);
+        let durable = mode == OpenMode::DirectDurable;
         async move {
             let file = opened.await?;
-            Ok(SimFile { disk, file, direct })
+            Ok(SimFile {
+                disk,
+                file,
+                direct,
+                durable,
+            })
         }
     }
 
@@ -637,6 +674,11 @@ impl Disk for SimDisk {
         self.below(u64::MAX)
     }
 
+    /// Some turns instead: there is no time here.
+    fn sleep(&self, _: Duration) -> impl Future<Output = ()> + 'static {
+        Turns(1 + self.below(8))
+    }
+
     fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         self.inner.spawned.borrow_mut().push(Box::pin(work));
     }
@@ -649,6 +691,8 @@ pub struct SimFile {
     file: usize,
     /// Takes only whole blocks, as O_DIRECT does.
     direct: bool,
+    /// Writes are durable when they return.
+    durable: bool,
 }
 
 impl DiskFile for SimFile {
@@ -676,14 +720,23 @@ impl DiskFile for SimFile {
         let file = self.file;
         let aligned = position.is_multiple_of(BLOCK_BYTES)
             && parts.iter().all(|part| aligned::is_aligned(part));
-        let refused = self.direct && !aligned;
+        let (refused, durable) = (self.direct && !aligned, self.durable);
         let act = move |world: &mut World| {
             if refused {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            world.write(file, position, parts)
+            let written = world.write(file, position, parts)?;
+            if durable {
+                world.fault(Operation::Sync)?;
+            }
+            Ok((written, world.events.len()))
         };
-        self.disk.operation(act, |_, written| written)
+        self.disk.operation(act, move |world, (written, event)| {
+            if durable {
+                world.note(|| Event::WriteDurable { file, event });
+            }
+            written
+        })
     }
 
     fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static {
@@ -703,6 +756,15 @@ impl DiskFile for SimFile {
         let file = self.file;
         let act = move |world: &mut World| Ok(world.content.files[file].len() as u64);
         self.disk.operation(act, |_, bytes| bytes)
+    }
+
+    fn reserve(&self, position: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        let file = self.file;
+        let act = move |world: &mut World| {
+            world.fault(Operation::Write)?;
+            world.reserve(file, position + bytes)
+        };
+        self.disk.operation(act, |_, ()| ())
     }
 
     fn set_length(&self, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {

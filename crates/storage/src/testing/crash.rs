@@ -68,11 +68,20 @@ enum Change {
     SetLength(u64),
 }
 
+#[derive(Debug)]
+struct Pending {
+    /// Number of the event.
+    event: usize,
+    /// A write that was durable when it returned, unlike what was done before it.
+    durable: bool,
+    change: Change,
+}
+
 #[derive(Debug, Default)]
 struct FileTrack {
     durable: Rc<Vec<u8>>,
-    /// Unsynced, with the number of the event.
-    pending: Vec<(usize, Change)>,
+    /// Unsynced.
+    pending: Vec<Pending>,
 }
 
 #[derive(Debug)]
@@ -137,6 +146,13 @@ impl CrashSpace {
                 };
                 self.pend(*file, change);
             }
+            Event::WriteDurable { file, event } => {
+                let pending = &mut self.file(*file).pending;
+                // One that a sync covered meanwhile is no longer there.
+                if let Some(write) = pending.iter_mut().find(|one| one.event == *event) {
+                    write.durable = true;
+                }
+            }
             Event::SetLength { file, bytes } => self.pend(*file, Change::SetLength(*bytes)),
             Event::SyncBegun { file, sync } => {
                 self.syncs.insert(*sync, (*file, self.events_count));
@@ -186,7 +202,11 @@ impl CrashSpace {
 
     fn pend(&mut self, file: usize, change: Change) {
         let event = self.events_count;
-        self.file(file).pending.push((event, change));
+        self.file(file).pending.push(Pending {
+            event,
+            durable: false,
+            change,
+        });
     }
 
     /// Changes that may have survived or not, each one alone.
@@ -196,7 +216,8 @@ impl CrashSpace {
             .files
             .iter()
             .flat_map(|file| &file.pending)
-            .map(|(_, change)| match change {
+            .filter(|one| !one.durable)
+            .map(|one| match &one.change {
                 Change::Write { position, bytes } => sectors(*position, bytes).count(),
                 Change::SetLength(_) => 1,
             })
@@ -258,8 +279,8 @@ impl CrashSpace {
 impl FileTrack {
     /// Makes durable what was done before the event number `covered`.
     fn settle(&mut self, covered: usize) {
-        let later = self.pending.partition_point(|(event, _)| *event < covered);
-        for (_, change) in self.pending.drain(..later) {
+        let later = self.pending.partition_point(|one| one.event < covered);
+        for Pending { change, .. } in self.pending.drain(..later) {
             change.apply(Rc::make_mut(&mut self.durable));
         }
     }
@@ -269,8 +290,12 @@ impl FileTrack {
             return Rc::clone(&self.durable);
         }
         let mut content = self.durable.as_ref().clone();
-        for (_, change) in &self.pending {
+        for Pending {
+            durable, change, ..
+        } in &self.pending
+        {
             match change {
+                durable_change if *durable => durable_change.apply(&mut content),
                 Change::SetLength(bytes) if chooser.choose() => content.resize(*bytes as usize, 0),
                 Change::SetLength(_) => {}
                 Change::Write { position, bytes } => {

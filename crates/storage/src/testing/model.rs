@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use wire::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchView, Batches, Message};
 
 use crate::{
-    Error, LogOptions, PartitionLog, WriteMode,
+    Error, LogOptions, PartitionLog, SyncPolicy, WriteMode,
     disk::sim::{Content, Fault, Operation, SimDisk},
     limits,
 };
@@ -88,6 +88,13 @@ fn options(dice: &mut Dice) -> LogOptions {
         write_mode: [WriteMode::Buffered, WriteMode::Direct][dice.below(2) as usize],
         zero_ahead_bytes_max: [0, limits::ZERO_AHEAD_BYTES_MIN][dice.below(2) as usize],
         checkpoint_bytes: [10_000, limits::CHECKPOINT_BYTES_DEFAULT][dice.below(2) as usize],
+        sync_policy: [
+            SyncPolicy::EveryBatch,
+            SyncPolicy::EveryBatch,
+            SyncPolicy::EveryBytes(10_000),
+            SyncPolicy::EveryMillis(5),
+            SyncPolicy::Never,
+        ][dice.below(5) as usize],
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use wire::batch::{BatchBuilder, Batches, Message};
 
 use crate::{
-    Error, LogOptions, PartitionLog, WriteMode,
+    Error, LogOptions, PartitionLog, SyncPolicy, WriteMode,
     disk::sim::{Content, Node, SimDisk},
     limits,
 };
@@ -30,6 +30,7 @@ pub(super) fn options(way: (WriteMode, u64)) -> LogOptions {
         write_mode: way.0,
         zero_ahead_bytes_max: way.1,
         checkpoint_bytes: 16 << 10,
+        sync_policy: SyncPolicy::EveryBatch,
     }
 }
 

@@ -16,7 +16,7 @@ use compio_driver::{DriverType, ProactorBuilder};
 use compio_runtime::RuntimeBuilder;
 use futures_channel::oneshot;
 use storage::{
-    CompioDisk, Error, LogOptions, PartitionLog, Records, RecoveryReport,
+    CompioDisk, Error, LogOptions, PartitionLog, Records, RecoveryReport, WriteMode,
     disk::{CompioFile, DirectoryEntry, Disk, DiskFile, LockOutcome, OpenMode},
 };
 use wire::batch::{BatchBuilder, BatchView, Batches, Message};
@@ -86,6 +86,20 @@ pub fn small_segments() -> LogOptions {
     }
 }
 
+/// The ways to write, each with the payload of a batch that goes that way, and with the bytes of a
+/// short write that the way allows.
+pub fn write_ways() -> [(LogOptions, usize, usize); 2] {
+    let options = |write_mode| LogOptions {
+        write_mode,
+        ..LogOptions::default()
+    };
+    [
+        (options(WriteMode::Buffered), 30, 100),
+        // Two messages of it fill three blocks nearly.
+        (options(WriteMode::Direct), 5_900, 4_096),
+    ]
+}
+
 /// Everything in the log, from its first offset on, as one run of bytes.
 pub async fn read_all<D: Disk>(log: &PartitionLog<D>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -149,6 +163,8 @@ pub struct Script {
     pub lock_error: Cell<Option<i32>>,
     /// Bytes that one write takes at most.
     pub write_bytes_max: Cell<Option<usize>>,
+    /// While set, there is no space for zeros or to reserve.
+    pub refuses_zeros: Cell<bool>,
     /// While set, syncs wait for [`Script::release`].
     pub hold_syncs: Cell<bool>,
     held: RefCell<Vec<oneshot::Sender<()>>>,
@@ -166,6 +182,23 @@ impl Script {
 
     pub fn held_count(&self) -> usize {
         self.held.borrow().len()
+    }
+
+    /// Counts a sync that begins; what is to happen to it.
+    fn sync(self: &Rc<Self>) -> impl Future<Output = io::Result<()>> + 'static {
+        let planned = fails(&self.sync_error);
+        self.syncs.set(self.syncs.get() + 1);
+        let held = self.hold_syncs.get().then(|| {
+            let (sender, receiver) = oneshot::channel();
+            self.held.borrow_mut().push(sender);
+            receiver
+        });
+        async move {
+            if let Some(held) = held {
+                held.await.unwrap();
+            }
+            planned
+        }
     }
 }
 
@@ -199,6 +232,8 @@ impl TestDisk {
 #[derive(Debug, Clone)]
 pub struct TestFile {
     inner: CompioFile,
+    /// Writes are syncs too.
+    durable: bool,
     script: Rc<Script>,
 }
 
@@ -216,6 +251,7 @@ impl Disk for TestDisk {
         async move {
             Ok(TestFile {
                 inner: opened.await?,
+                durable: mode == OpenMode::DirectDurable,
                 script,
             })
         }
@@ -270,6 +306,10 @@ impl Disk for TestDisk {
         self.inner.random()
     }
 
+    fn sleep(&self, time: std::time::Duration) -> impl Future<Output = ()> + 'static {
+        self.inner.sleep(time)
+    }
+
     fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         self.inner.spawn(work);
     }
@@ -294,39 +334,51 @@ impl DiskFile for TestFile {
         position: u64,
         mut parts: Vec<Bytes>,
     ) -> impl Future<Output = io::Result<usize>> + 'static {
-        let planned = fails(&self.script.write_error);
+        let zeros = parts.iter().flatten().all(|byte| *byte == 0);
+        let planned = match zeros && self.script.refuses_zeros.get() {
+            true => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            false => fails(&self.script.write_error),
+        };
         self.script.writes.set(self.script.writes.get() + 1);
         if let Some(bytes_max) = self.script.write_bytes_max.get() {
             parts.truncate(1);
             parts[0].truncate(bytes_max);
         }
         let file = self.inner.clone();
+        let sync = (self.durable && planned.is_ok()).then(|| self.script.sync());
         async move {
             planned?;
-            file.write_at(position, parts).await
+            let written = file.write_at(position, parts).await?;
+            if let Some(sync) = sync {
+                sync.await?;
+            }
+            Ok(written)
         }
     }
 
     fn sync(&self) -> impl Future<Output = io::Result<()>> + 'static {
-        let planned = fails(&self.script.sync_error);
-        self.script.syncs.set(self.script.syncs.get() + 1);
-        let held = self.script.hold_syncs.get().then(|| {
-            let (sender, receiver) = oneshot::channel();
-            self.script.held.borrow_mut().push(sender);
-            receiver
-        });
+        let sync = self.script.sync();
         let file = self.inner.clone();
         async move {
-            if let Some(held) = held {
-                held.await.unwrap();
-            }
-            planned?;
+            sync.await?;
             file.sync().await
         }
     }
 
     fn length(&self) -> impl Future<Output = io::Result<u64>> + 'static {
         self.inner.length()
+    }
+
+    fn reserve(&self, position: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        let planned = match self.script.refuses_zeros.get() {
+            true => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            false => Ok(()),
+        };
+        let file = self.inner.clone();
+        async move {
+            planned?;
+            file.reserve(position, bytes).await
+        }
     }
 
     fn set_length(&self, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {

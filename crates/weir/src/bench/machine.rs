@@ -103,7 +103,9 @@ fn durable_writes(data: &Path) -> Option<Vec<(String, f64)>> {
         let way = match latency.way {
             Way::BufferedAppend => "buffered",
             Way::DirectOverZeros => "direct",
-            Way::BufferedOverZeros => return None,
+            Way::BufferedOverZeros | Way::DirectDurableOverZeros | Way::DirectIntoReserved => {
+                return None;
+            }
         };
         let kilobytes = latency.bytes / 1024;
         let name = format!("{way}_write_{kilobytes}_kib_p50_us");

@@ -35,6 +35,12 @@ fn status_page_and_health(driver: Driver) {
         assert_eq!(health["driver"], driver.name());
         assert_eq!(health["shards"], 2);
         assert_eq!(health["metrics"]["log_syncs_total"], 0);
+        // Whichever was measured to be better here.
+        let mode = health["write_mode"].as_str().expect("text");
+        assert!(["direct", "buffered"].contains(&mode), "{mode}");
+        let reason = health["write_mode_reason"].as_str().expect("text");
+        assert!(reason.contains("page cache"), "{reason}");
+        server.wait_for_log("write mode of the logs");
         assert!(
             health
                 .as_object()
@@ -49,6 +55,19 @@ fn status_page_and_health(driver: Driver) {
 
         let (head, _) = get(&server, "/nothing-here");
         assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    });
+}
+
+#[test]
+fn the_write_mode_of_an_operator_is_kept() {
+    run(Transport::Tcp, Driver::Poll, async |mut setup: Setup| {
+        let variable = ("WEIR_WRITE_MODE", "buffered".to_owned());
+        setup.options.variables.push(variable);
+        let server = setup.start();
+        let (_, body) = get(&server, "/health");
+        let health: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(health["write_mode"], "buffered");
+        assert_eq!(health["write_mode_reason"], "set by the operator");
     });
 }
 

@@ -172,12 +172,16 @@ fn doctor_measures_a_disk_beside_a_server_and_leaves_nothing() {
     );
     let report = parse(doctor(&["--samples", "3", "--json"]).trim_end());
     let latencies = report["latencies"].as_array().expect("a list");
-    let ways = match report["mode"].as_str() {
-        Some("direct") => 3,
-        Some("buffered") => 2,
+    // Those past the page cache are measured where they work, whichever is chosen.
+    let works = latencies
+        .iter()
+        .any(|one| one["way"] == "direct_over_zeros");
+    match report["mode"].as_str() {
+        Some("direct") => assert!(works),
+        Some("buffered") => {}
         other => panic!("no mode: {other:?}"),
-    };
-    assert_eq!(latencies.len(), 3 * ways);
+    }
+    assert_eq!(latencies.len(), 3 * if works { 5 } else { 2 });
     for latency in latencies {
         let time = |name: &str| latency[name].as_f64().expect("a number");
         assert!(time("p50_us") <= time("p99_us") && time("p99_us") <= time("max_us"));

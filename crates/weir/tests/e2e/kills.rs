@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::client::connect;
 use crate::harness::{Setup, matrix, random, run_to_end, weir};
 use crate::ledger::{SharedLedger, check};
-use crate::load::{Load, Step, create_topic};
+use crate::load::{Load, Step, create_relaxed_topic, create_topic};
 
-matrix!(killed_at_random_points);
+matrix!(killed_at_random_points, killed_while_syncs_are_put_off);
 
 /// Points of each test, when nobody asks for more.
 const POINTS_DEFAULT: usize = 10;
@@ -24,11 +24,24 @@ fn points() -> usize {
 }
 
 async fn killed_at_random_points(setup: Setup) {
+    killed(setup, points(), None).await;
+}
+
+/// What is acknowledged before it is synced survives the end of the process all the same.
+async fn killed_while_syncs_are_put_off(setup: Setup) {
+    killed(setup, points().div_ceil(5), Some("every_millis 20")).await;
+}
+
+async fn killed(setup: Setup, points: usize, sync_policy: Option<&str>) {
     let mut random = random();
     let ledger = SharedLedger::default();
     let mut server = setup.start();
-    create_topic(&connect(&server, setup.transport).await).await;
-    let points = points();
+    let client = connect(&server, setup.transport).await;
+    match sync_policy {
+        None => create_topic(&client).await,
+        Some(policy) => create_relaxed_topic(&client, policy).await,
+    }
+    drop(client);
     for point in 0..points {
         let name = format!("load{point}");
         let load = Load::start(&server, setup.transport, &ledger, &name, &mut random);

@@ -55,12 +55,26 @@ impl Context {
 
 /// Creates the topic that the load works on.
 pub(crate) async fn create_topic(client: &IggyClient) {
+    let options = TopicCreateOptions {
+        durability: Durability::Persisted,
+        ..TopicCreateOptions::default()
+    };
+    create_topic_with(client, options).await;
+}
+
+/// The same, acknowledged before it is synced.
+pub(crate) async fn create_relaxed_topic(client: &IggyClient, sync_policy: &str) {
+    let mut options = TopicCreateOptions::default();
+    options.raw.insert("sync_policy".into(), sync_policy.into());
+    create_topic_with(client, options).await;
+}
+
+async fn create_topic_with(client: &IggyClient, options: TopicCreateOptions) {
     client.create_stream(STREAM).await.expect("stream created");
     let options = TopicCreateOptions {
         partitions_count: Some(PARTITIONS),
         segment_size: Some(IggyByteSize::from(SEGMENT_BYTES)),
-        durability: Durability::Persisted,
-        ..TopicCreateOptions::default()
+        ..options
     };
     client
         .create_topic(&stream(), TOPIC, &options)

@@ -278,7 +278,7 @@ async fn options_are_described_and_kept(setup: Setup) {
         .describe_options(OptionsScope::Topic)
         .await
         .expect("described");
-    assert_eq!(described.len(), 9);
+    assert_eq!(described.len(), 10);
     client.create_stream(STREAM).await.expect("created");
     let mut options = TopicCreateOptions {
         partitions_count: Some(1),
@@ -293,6 +293,10 @@ async fn options_are_described_and_kept(setup: Setup) {
     );
     options.raw.clear();
     options.raw.insert("message_expiry".into(), "7 days".into());
+    // One of Weir's own, which the published client has no type for.
+    options
+        .raw
+        .insert("sync_policy".into(), "every_millis 50".into());
     let created = client
         .create_topic(&stream(), TOPIC, &options)
         .await
@@ -308,7 +312,17 @@ async fn options_are_described_and_kept(setup: Setup) {
         IggyExpiry::ExpireDuration(IggyDuration::from(7 * 86_400_000_000))
     );
     let chosen = listed.options.values().filter(|option| option.explicit);
-    assert_eq!(chosen.count(), 4, "two sizes and two durabilities");
+    assert_eq!(
+        chosen.count(),
+        5,
+        "two sizes, two durabilities, the sync policy"
+    );
+    let policy = listed
+        .options
+        .iter()
+        .find(|(key, _)| key.as_str().is_ok_and(|key| key == "sync_policy"));
+    let policy = policy.expect("shown").1.value.as_str().expect("text");
+    assert_eq!(policy, "every_millis 50");
 }
 
 async fn groups_are_managed(setup: Setup) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::{
     Catalog, Change, Compression, Durability, GlobalPermissions, Permissions, Setting,
-    StreamPermissions, TopicOptions, TopicPermissions, UserStatus,
+    StreamPermissions, SyncPolicy, TopicOptions, TopicPermissions, UserStatus,
 };
 use super::World;
 
@@ -93,6 +93,7 @@ fn stream_examples() -> [Change; 10] {
         save_messages: Setting::derived(1_024),
         save_bytes: Setting::derived(1_048_576),
         preallocate_segments: Setting::explicit(true),
+        sync_policy: Setting::derived(SyncPolicy::EveryBatch),
     };
     let (stream_id, topic_id, created_at_us) = (12, 5, 1_700_000_000_000_002);
     [

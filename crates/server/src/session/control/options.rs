@@ -5,6 +5,8 @@
 //! value in its own kind or as text (`"7 days"`, `"1 GiB"`), as published clients do for options
 //! that they have no type for.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use wire::Status;
 use wire::iggy::published::responses::system::{DescribeOptionsResponse, OptionDescriptor};
@@ -13,7 +15,8 @@ use wire::iggy::published::{WireOptions, WireUserHeaderEntry};
 use super::names::wire_name;
 use crate::catalog::limits::{SAVE_BYTES_MAX, SAVE_MESSAGES_MAX};
 use crate::catalog::{
-    Compression, Durability, RequestedTopicOptions, Setting, TopicDefaults, TopicOptions, UNLIMITED,
+    Compression, Durability, RequestedTopicOptions, Setting, SyncPolicy, TopicDefaults,
+    TopicOptions, UNLIMITED,
 };
 
 const COMPRESSION_ALGORITHM: &str = "compression_algorithm";
@@ -25,6 +28,7 @@ const CONSUMER_OFFSET_DURABILITY: &str = "consumer_offset_durability";
 const MESSAGES_REQUIRED_TO_SAVE: &str = "messages_required_to_save";
 const SIZE_OF_MESSAGES_REQUIRED_TO_SAVE: &str = "size_of_messages_required_to_save";
 const PREALLOCATE_SEGMENTS: &str = "preallocate_segments";
+const SYNC_POLICY: &str = "sync_policy";
 
 /// Kinds of a field, as message headers number them.
 const KIND_STRING: u8 = 2;
@@ -100,6 +104,7 @@ fn parse_entry(
             parsed.save_bytes = (size_bytes != 0).then_some(size_bytes);
         }
         PREALLOCATE_SEGMENTS => parsed.preallocate_segments = Some(boolean(entry)?),
+        SYNC_POLICY => parsed.sync_policy = Some(sync_policy(entry)?),
         _ => return Err(Status::UNSUPPORTED_OPTION_KEY),
     }
     Ok(())
@@ -182,6 +187,32 @@ fn durability(entry: &WireUserHeaderEntry<'_>) -> Result<Durability, Status> {
     found
         .map(|(_, value)| value)
         .ok_or(Status::INVALID_OPTION_VALUE)
+}
+
+/// `every_batch`, `every_bytes 1 MiB`, `every_millis 100` or `never`. Published clients have no
+/// type for it and send text.
+fn sync_policy(entry: &WireUserHeaderEntry<'_>) -> Result<SyncPolicy, Status> {
+    let text = text(entry)?.trim();
+    let (name, number) = text.split_once(' ').unwrap_or((text, ""));
+    let policy = match (name, number.trim()) {
+        ("every_batch", "") => Some(SyncPolicy::EveryBatch),
+        ("never", "") => Some(SyncPolicy::Never),
+        ("every_bytes", number) => bytes_of_text(number).map(SyncPolicy::EveryBytes),
+        ("every_millis", number) => number.parse().ok().map(SyncPolicy::EveryMillis),
+        _ => None,
+    };
+    policy
+        .filter(|policy| storage::SyncPolicy::from(*policy).is_valid())
+        .ok_or(Status::INVALID_OPTION_VALUE)
+}
+
+fn sync_policy_text(policy: SyncPolicy) -> String {
+    match policy {
+        SyncPolicy::EveryBatch => "every_batch".to_owned(),
+        SyncPolicy::EveryBytes(bytes) => format!("every_bytes {bytes}"),
+        SyncPolicy::EveryMillis(milliseconds) => format!("every_millis {milliseconds}"),
+        SyncPolicy::Never => "never".to_owned(),
+    }
 }
 
 /// An age such as `7 days` in microseconds; 0 is the default.
@@ -304,7 +335,7 @@ fn split_number(text: &str) -> Option<(&str, &str)> {
 
 /// The value of one option in its own kind.
 enum Value {
-    Text(&'static str),
+    Text(Cow<'static, str>),
     Bool(bool),
     U32(u32),
     U64(u64),
@@ -322,7 +353,7 @@ impl Value {
 
     fn bytes(&self) -> Bytes {
         match self {
-            Self::Text(text) => Bytes::from_static(text.as_bytes()),
+            Self::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
             Self::Bool(value) => Bytes::copy_from_slice(&[u8::from(*value)]),
             Self::U32(value) => Bytes::copy_from_slice(&value.to_le_bytes()),
             Self::U64(value) => Bytes::copy_from_slice(&value.to_le_bytes()),
@@ -331,7 +362,7 @@ impl Value {
 }
 
 /// Every option with its provenance, in the order of the published catalog.
-fn values(options: &TopicOptions) -> [(&'static str, bool, Value); 9] {
+fn values(options: &TopicOptions) -> [(&'static str, bool, Value); 10] {
     fn entry<T: Copy>(
         key: &'static str,
         setting: Setting<T>,
@@ -340,13 +371,14 @@ fn values(options: &TopicOptions) -> [(&'static str, bool, Value); 9] {
         (key, setting.explicit, value(setting.value))
     }
     let compression = |value| match value {
-        Compression::None => Value::Text("none"),
-        Compression::Gzip => Value::Text("gzip"),
+        Compression::None => Value::Text("none".into()),
+        Compression::Gzip => Value::Text("gzip".into()),
     };
     let durability = |value| match value {
-        Durability::Replicated => Value::Text("replicated"),
-        Durability::Persisted => Value::Text("persisted"),
+        Durability::Replicated => Value::Text("replicated".into()),
+        Durability::Persisted => Value::Text("persisted".into()),
     };
+    let sync_policy = |value| Value::Text(sync_policy_text(value).into());
     let offsets = options.consumer_offset_durability;
     [
         entry(
@@ -370,6 +402,7 @@ fn values(options: &TopicOptions) -> [(&'static str, bool, Value); 9] {
             options.preallocate_segments,
             Value::Bool,
         ),
+        entry(SYNC_POLICY, options.sync_policy, sync_policy),
     ]
 }
 
@@ -385,7 +418,7 @@ pub(super) fn encode(options: &TopicOptions) -> (WireOptions, WireOptions) {
         put_field(block, value.kind(), &value.bytes());
     }
     let valid = |block: BytesMut| {
-        WireOptions::from_bytes(block.freeze()).expect("nine short fields with different keys")
+        WireOptions::from_bytes(block.freeze()).expect("short fields with different keys")
     };
     (valid(chosen), valid(derived))
 }
@@ -437,13 +470,17 @@ fn description(key: &str) -> &'static str {
         SEGMENT_SIZE => "Size of a segment: 1 MiB to 1 GiB, a multiple of 512 bytes.",
         DURABILITY => {
             "When a message is acknowledged: replicated or persisted. A single server syncs \
-             before it acknowledges either."
+             before it acknowledges either, unless sync_policy says otherwise."
         }
         CONSUMER_OFFSET_DURABILITY => {
             "When a stored offset is acknowledged: replicated or persisted."
         }
         MESSAGES_REQUIRED_TO_SAVE => "Messages that may wait before they are written.",
         SIZE_OF_MESSAGES_REQUIRED_TO_SAVE => "Bytes that may wait before they are written.",
+        SYNC_POLICY => {
+            "When a message is synced: every_batch (before it is acknowledged), or after it: \
+             every_bytes SIZE, every_millis NUMBER, never. Not with durability persisted."
+        }
         PREALLOCATE_SEGMENTS => "Whether a segment's bytes are reserved when it is opened.",
         _ => "",
     }

@@ -8,7 +8,8 @@ use wire::iggy::published::{WireEncode, WireOptions};
 use super::super::options::{describe, encode, parse, refuse_all};
 use super::decoded;
 use crate::catalog::{
-    Compression, Durability, RequestedTopicOptions, Setting, TopicDefaults, TopicOptions, UNLIMITED,
+    Compression, Durability, RequestedTopicOptions, Setting, SyncPolicy, TopicDefaults,
+    TopicOptions, UNLIMITED,
 };
 
 const TEXT: u8 = 2;
@@ -75,6 +76,7 @@ fn what_a_published_client_sends_is_understood() {
         save_messages: Some(7),
         save_bytes: Some(512),
         preallocate_segments: Some(true),
+        sync_policy: None,
     };
     assert_eq!(parse(&sent), Ok(expected));
     assert_eq!(
@@ -114,6 +116,7 @@ fn a_block_of_the_published_client_is_understood() {
         save_messages: Some(5),
         save_bytes: None,
         preallocate_segments: Some(true),
+        sync_policy: None,
     };
     assert_eq!(parse(&block), Ok(expected));
     let options = TopicOptions::create(&expected, 3, TopicDefaults::default()).expect("valid");
@@ -164,6 +167,45 @@ fn unknown_keys_and_wrong_kinds_are_refused() {
     assert!(one("preallocate_segments", TEXT, b"true").is_ok());
     assert!(one("messages_required_to_save", TEXT, b"16777216").is_ok());
     assert!(one("messages_required_to_save", TEXT, b"16777217").is_err());
+}
+
+#[test]
+fn sync_policies_are_read_up_to_their_limits_and_shown_as_they_can_be_sent() {
+    let read = |text: &str| one("sync_policy", TEXT, text.as_bytes()).map(|one| one.sync_policy);
+    for (text, policy) in [
+        ("every_batch", SyncPolicy::EveryBatch),
+        ("never", SyncPolicy::Never),
+        ("every_bytes 1", SyncPolicy::EveryBytes(1)),
+        ("every_bytes 1 MiB", SyncPolicy::EveryBytes(1 << 20)),
+        ("every_bytes 1 GiB", SyncPolicy::EveryBytes(1 << 30)),
+        ("every_millis 1", SyncPolicy::EveryMillis(1)),
+        ("every_millis 60000", SyncPolicy::EveryMillis(60_000)),
+    ] {
+        assert_eq!(read(text), Ok(Some(policy)), "{text}");
+        let options = TopicOptions {
+            sync_policy: Setting::explicit(policy),
+            ..TopicOptions::default()
+        };
+        let shown = parse(&encode(&options).0).expect("what is shown can be sent");
+        assert_eq!(shown.sync_policy, Some(policy), "{text}");
+    }
+    for text in [
+        " ",
+        "always",
+        "every_batch 1",
+        "never 5",
+        "every_bytes",
+        "every_bytes 0",
+        "every_bytes 1073741825",
+        "every_millis",
+        "every_millis 0",
+        "every_millis 60001",
+        "every_millis 1 s",
+    ] {
+        assert_eq!(read(text), Err(Status::INVALID_OPTION_VALUE), "{text:?}");
+    }
+    let number = one("sync_policy", U64, &5_u64.to_le_bytes());
+    assert_eq!(number, Err(Status::INVALID_OPTION_VALUE));
 }
 
 #[test]
@@ -310,7 +352,7 @@ fn a_topics_options_are_shown_by_provenance_in_the_order_of_their_keys() {
             .collect()
     };
     assert_eq!(keys(&chosen), ["durability", "segment_size"]);
-    assert_eq!(keys(&derived).len(), 7);
+    assert_eq!(keys(&derived).len(), 8);
     assert!(keys(&derived).is_sorted());
     // What is shown can be sent again.
     let chosen = parse(&chosen).expect("chosen");
@@ -329,7 +371,7 @@ fn every_option_is_described_with_its_default() {
             .expect("topic")
             .to_bytes(),
     );
-    assert_eq!(topic.entries.len(), 9);
+    assert_eq!(topic.entries.len(), 10);
     for entry in &topic.entries {
         assert!(!entry.description.is_empty(), "{}", entry.key);
         let parsed = one(&entry.key, entry.kind, &entry.default_value);
