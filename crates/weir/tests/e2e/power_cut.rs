@@ -4,12 +4,15 @@
 //! `WEIR_TEST_POWER_CUTS=<count>` cuts so often over each transport; `cargo xtask power-cut --cuts
 //! <count>` runs that. Where nothing can be mounted it says why in one line and is done.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use crate::client::connect;
 use crate::harness::{Driver, Options, Server, Transport, random, run_to_end, weir};
 use crate::ledger::{Ledger, SharedLedger, check};
-use crate::load::{Load, Step, create_topic};
+use crate::load::{Load, Step, create_relaxed_topic, create_topic};
 use crate::mounts::{Cut, Power, what_is_missing};
 
 /// Cuts of each test, when nobody asks for more.
@@ -28,7 +31,39 @@ fn power_cut_over_websocket() {
     run(Transport::WebSocket);
 }
 
+/// Proof that the two above can fail: with syncs put off for ever, what was acknowledged is lost,
+/// and the same check says so.
+#[test]
+fn power_cut_takes_what_was_acknowledged_before_its_sync() {
+    on_a_file_system(async |power| {
+        let mut random = random();
+        let options = Options::new(Driver::IoUring, power.inner.path.join("data"));
+        let server = Server::start(&options);
+        create_relaxed_topic(&connect(&server, Transport::Tcp).await, "never").await;
+        let ledger = SharedLedger::default();
+        let load = Load::start(&server, Transport::Tcp, &ledger, "load", &mut random);
+        let mut load = load.await;
+        let mut is_seen = false;
+        for number in 0..CUTS_DEFAULT {
+            load.wait_for(Step::Sent, 20).await;
+            let must = ledger.copy();
+            let cut = power.cut(number).expect("a snapshot, mounted");
+            let may = ledger.copy();
+            let check = check_cut(&cut, Transport::Tcp, &must, &may);
+            is_seen |= AssertUnwindSafe(check).catch_unwind().await.is_err();
+        }
+        load.stop().await;
+        assert!(is_seen, "a check that sees no loss here sees none anywhere");
+        server.kill();
+    });
+}
+
 fn run(transport: Transport) {
+    on_a_file_system(async |power| cut_while_writing(power, transport).await);
+}
+
+/// Runs a scenario where file systems can be made, and says why not elsewhere.
+fn on_a_file_system(scenario: impl AsyncFnOnce(&Power)) {
     if let Some(reason) = what_is_missing() {
         println!("skipped: power cuts need a file system of their own, and {reason}");
         return;
@@ -45,7 +80,7 @@ fn run(transport: Transport) {
         .enable_all()
         .build()
         .expect("a runtime for the clients");
-    runtime.block_on(cut_while_writing(&power, transport));
+    runtime.block_on(scenario(&power));
 }
 
 async fn cut_while_writing(power: &Power, transport: Transport) {
