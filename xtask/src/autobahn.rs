@@ -12,7 +12,8 @@ use serde_json::Value;
 
 const USAGE: &str = "\
 usage: cargo xtask autobahn [--profile core|quick|full|PATTERNS] [--role server|client|both]
-                            [--stack NAME] [--driver auto|io-uring|poll]";
+                            [--stack NAME] [--driver auto|io-uring|poll]
+                            [--no-deflate] [--jobs COUNT]";
 
 /// Where the server under test listens.
 const SERVER_ADDRESS: &str = "127.0.0.1:9102";
@@ -22,6 +23,19 @@ struct Options {
     roles: Vec<&'static str>,
     stack: String,
     driver: String,
+    deflate: bool,
+    /// Parts of the suite that run at one time: the suite is one thread and most of the work.
+    jobs: usize,
+}
+
+impl Options {
+    /// The name by which expectations know what is tested.
+    fn tested(&self) -> String {
+        match self.deflate {
+            true => self.stack.clone(),
+            false => format!("{}-no-deflate", self.stack),
+        }
+    }
 }
 
 /// Runs the suite and judges what it found.
@@ -48,12 +62,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     )?;
     let examples = target.join("release").join("examples");
     let expectations = std::fs::read_to_string(scripts.join("expectations.txt"))?;
-    let expectations = parse_expectations(&expectations, &options.stack)?;
+    let expectations = parse_expectations(&expectations, &options.tested())?;
     let mut unexpected_count = 0;
     for role in &options.roles {
         let out = home
             .join("reports")
-            .join(format!("{}-{role}", options.stack));
+            .join(format!("{}-{role}", options.tested()));
         let mut suite = Command::new("python3");
         suite
             .arg(scripts.join("run.py"))
@@ -62,6 +76,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             .arg(&home);
         suite
             .args(["--profile", &options.profile])
+            .args(["--jobs", &options.jobs.to_string()])
             .arg("--out")
             .arg(&out);
         suite.arg("--url").arg(format!("ws://{SERVER_ADDRESS}"));
@@ -72,7 +87,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let problems = judge(&out, &expectations)?;
         println!(
             "autobahn {role} {}: {} problems",
-            options.stack,
+            options.tested(),
             problems.len()
         );
         problems.iter().for_each(|problem| println!("  {problem}"));
@@ -91,6 +106,9 @@ fn command_under_test(options: &Options, role: &str, examples: &Path) -> Vec<Str
         _ => vec![example("echo_client"), "{url}".to_string()],
     };
     words.extend(["--driver".to_string(), options.driver.clone()]);
+    if !options.deflate {
+        words.push("--no-deflate".to_string());
+    }
     if options.stack != "native" {
         words.extend(["--stack".to_string(), options.stack.clone()]);
     }
@@ -103,9 +121,15 @@ fn parse(arguments: &[String]) -> Result<Options> {
         roles: vec!["server", "client"],
         stack: "native".into(),
         driver: "auto".into(),
+        deflate: true,
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
+        if argument == "--no-deflate" {
+            options.deflate = false;
+            continue;
+        }
         let value = arguments
             .next()
             .with_context(|| format!("{argument} lacks a value\n{USAGE}"))?;
@@ -113,6 +137,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--profile" => options.profile = value.clone(),
             "--stack" => options.stack = value.clone(),
             "--driver" => options.driver = value.clone(),
+            "--jobs" => options.jobs = value.parse().with_context(|| USAGE)?,
             "--role" => {
                 options.roles = match value.as_str() {
                     "server" => vec!["server"],
@@ -178,8 +203,17 @@ fn judge(out: &Path, expectations: &Expectations) -> Result<Vec<String>> {
     if ran.is_empty() {
         bail!("the suite ran no case");
     }
-    println!("{} cases ran", ran.len());
+    println!("{} cases ran: {:?}", ran.len(), counts(verdicts.values()));
     Ok(problems(&ran, &verdicts, expectations))
+}
+
+/// How often each verdict was given.
+fn counts<'a>(verdicts: impl Iterator<Item = &'a (String, String)>) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for (behavior, _) in verdicts {
+        *counts.entry(behavior.as_str()).or_default() += 1;
+    }
+    counts
 }
 
 fn problems(

@@ -288,3 +288,23 @@ fn text_may_not_end_inside_a_sequence() {
     let text = Seen::Text("水".into());
     assert_eq!(feed(&mut server(), &twice), [text.clone(), text]);
 }
+
+#[test]
+fn the_answer_to_a_close_can_be_left_to_the_caller() {
+    let mut config = Config::default();
+    config.automatic_close = false;
+    let mut server = Connection::server(config);
+    let seen = feed(&mut server, &client_frame(0x88, b"\x03\xE8"));
+    assert_eq!(seen, [Seen::Close(Some(frame(1000, "")))]);
+    assert!(!server.has_transmit() && !server.is_finished() && !server.is_open());
+    // It may take as long as a closing handshake may.
+    let deadline_ms = server.poll_timeout(0).expect("a deadline");
+    assert_eq!(deadline_ms, server.config().limits.close_timeout_ms);
+    assert!(server.handle_timeout(deadline_ms - 1).is_none());
+    server
+        .close(Some(&frame(1001, "bye")))
+        .expect("not answered");
+    assert_eq!(drain(&mut server), b"\x88\x05\x03\xE9bye");
+    assert!(server.is_finished());
+    assert_eq!(server.close(None), Err(SendError::Closed));
+}

@@ -2,14 +2,17 @@
 //! every case back.
 //!
 //! `echo_client URL [--agent NAME] [--stack native|bridge|bridge-fixed]
-//! [--driver auto|io-uring|poll]`. The bridge is there when it is built with its feature.
+//! [--driver auto|io-uring|poll] [--no-deflate] [--trust FILE]`. A `wss://` URL is TLS; the server
+//! is trusted by the certificates in FILE, or by the machine's. The bridge, compression and TLS
+//! are there when it is built with the features of these names.
 
 use std::process::ExitCode;
 
-use ws::{CloseCode, DriverChoice, Error, Message, RuntimeOptions};
+use ws::{CloseCode, Config, DriverChoice, Error, Message, RuntimeOptions};
 
 const USAGE: &str = "usage: echo_client URL [--agent NAME] \
-    [--stack native|bridge|bridge-fixed] [--driver auto|io-uring|poll]";
+    [--stack native|bridge|bridge-fixed] [--driver auto|io-uring|poll] [--no-deflate] \
+    [--trust FILE]";
 
 #[derive(Clone, Copy)]
 enum Stack {
@@ -33,6 +36,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let mut agent = String::from("weir-ws");
     let mut driver = DriverChoice::Auto;
     let mut stack = Stack::Native;
+    let mut config = Config::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--agent" => agent = arguments.next().ok_or(USAGE)?,
@@ -40,6 +44,13 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
             "--driver" => {
                 let name = arguments.next().ok_or(USAGE)?;
                 driver = name.parse().map_err(|error| format!("{error}"))?;
+            }
+            "--no-deflate" => config = config.uncompressed(),
+            #[cfg(feature = "tls")]
+            "--trust" => {
+                let file = arguments.next().ok_or(USAGE)?;
+                let tls = ws::tls::client_config_trusting(file.as_ref());
+                config = config.tls_client(tls.map_err(|error| error.to_string())?);
             }
             _ => url = Some(argument),
         }
@@ -50,7 +61,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
         ..RuntimeOptions::default()
     };
     let (runtime, _) = ws::build_runtime(&options).map_err(|error| error.to_string())?;
-    let result = runtime.block_on(run_cases(url.trim_end_matches('/'), &agent, stack));
+    let result = runtime.block_on(run_cases(url.trim_end_matches('/'), &agent, stack, &config));
     result.map_err(|error| error.to_string())
 }
 
@@ -65,13 +76,15 @@ fn parse_stack(name: &str) -> Result<Stack, String> {
     }
 }
 
-async fn run_cases(url: &str, agent: &str, stack: Stack) -> Result<(), Error> {
-    let count = case_count(url).await?;
+async fn run_cases(url: &str, agent: &str, stack: Stack, config: &Config) -> Result<(), Error> {
+    let count = case_count(url, config).await?;
     for case in 1..=count {
         // What the server does wrong on purpose ends the case, not the run.
         let case_url = format!("{url}/runCase?case={case}&agent={agent}");
         let result = match stack {
-            Stack::Native => echo(&case_url).await.map_err(|error| error.to_string()),
+            Stack::Native => echo(&case_url, config)
+                .await
+                .map_err(|error| error.to_string()),
             #[cfg(feature = "bridge")]
             Stack::Bridge(capacity) => bridge::echo(&case_url, capacity)
                 .await
@@ -82,13 +95,14 @@ async fn run_cases(url: &str, agent: &str, stack: Stack) -> Result<(), Error> {
         }
     }
     println!("{count} cases");
-    let mut socket = ws::connect(&format!("{url}/updateReports?agent={agent}")).await?;
+    let url = format!("{url}/updateReports?agent={agent}");
+    let mut socket = ws::connect_with(&url, config).await?;
     while socket.recv().await.is_ok() {}
     socket.close(CloseCode::NORMAL, "").await
 }
 
-async fn case_count(url: &str) -> Result<usize, Error> {
-    let mut socket = ws::connect(&format!("{url}/getCaseCount")).await?;
+async fn case_count(url: &str, config: &Config) -> Result<usize, Error> {
+    let mut socket = ws::connect_with(&format!("{url}/getCaseCount"), config).await?;
     let mut count = 0;
     while let Ok(message) = socket.recv().await {
         if let Message::Text(text) = message {
@@ -99,8 +113,8 @@ async fn case_count(url: &str) -> Result<usize, Error> {
     Ok(count)
 }
 
-async fn echo(url: &str) -> Result<(), Error> {
-    let mut socket = ws::connect(url).await?;
+async fn echo(url: &str, config: &Config) -> Result<(), Error> {
+    let mut socket = ws::connect_with(url, config).await?;
     loop {
         match socket.recv().await {
             Ok(message) if message.is_data() => socket.send(message).await?,

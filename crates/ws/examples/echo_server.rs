@@ -1,8 +1,10 @@
 //! Sends every message back, with the defaults of the library, on one thread.
 //!
 //! `echo_server ADDR [--stack native|bridge|bridge-fixed] [--no-deflate]
-//! [--driver auto|io-uring|poll]` prints `listening on ADDR`. The bridge and compression are there
-//! when it is built with the features of these names.
+//! [--driver auto|io-uring|poll] [--tls [--certificate FILE --key FILE]]` prints
+//! `listening on ADDR`. With `--tls` alone it makes a certificate for localhost and says where
+//! clients find it. The bridge, compression and TLS are there when it is built with the features
+//! of these names.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use compio_net::{TcpListener, TcpStream};
 use ws::{Config, DriverChoice, Error, Incoming, RuntimeOptions};
 
 const USAGE: &str = "usage: echo_server ADDR [--stack native|bridge|bridge-fixed] \
-    [--no-deflate] [--driver auto|io-uring|poll]";
+    [--no-deflate] [--driver auto|io-uring|poll] [--tls [--certificate FILE --key FILE]]";
 
 struct Options {
     address: SocketAddr,
@@ -20,6 +22,16 @@ struct Options {
     stack: Stack,
     #[cfg(feature = "deflate")]
     deflate: bool,
+    #[cfg(feature = "tls")]
+    tls: Tls,
+}
+
+#[cfg(feature = "tls")]
+#[derive(Default)]
+struct Tls {
+    enabled: bool,
+    certificate: Option<std::path::PathBuf>,
+    key: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,6 +57,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     let mut stack = Stack::Native;
     #[cfg(feature = "deflate")]
     let mut deflate = true;
+    #[cfg(feature = "tls")]
+    let mut tls = Tls::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--driver" => {
@@ -53,6 +67,12 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             }
             #[cfg(feature = "deflate")]
             "--no-deflate" => deflate = false,
+            #[cfg(feature = "tls")]
+            "--tls" => tls.enabled = true,
+            #[cfg(feature = "tls")]
+            "--certificate" => tls.certificate = Some(arguments.next().ok_or(USAGE)?.into()),
+            #[cfg(feature = "tls")]
+            "--key" => tls.key = Some(arguments.next().ok_or(USAGE)?.into()),
             "--stack" => stack = parse_stack(&arguments.next().ok_or(USAGE)?)?,
             text => address = Some(text.parse().map_err(|_| USAGE)?),
         }
@@ -63,6 +83,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         stack,
         #[cfg(feature = "deflate")]
         deflate,
+        #[cfg(feature = "tls")]
+        tls,
     })
 }
 
@@ -86,20 +108,27 @@ fn serve(options: Options) -> Result<(), String> {
         ..RuntimeOptions::default()
     };
     let (runtime, _) = ws::build_runtime(&runtime).map_err(|error| error.to_string())?;
-    runtime
-        .block_on(accept(&options))
-        .map_err(|error| error.to_string())
-}
-
-async fn accept(options: &Options) -> std::io::Result<()> {
-    let listener = TcpListener::bind(options.address).await?;
-    let stack = options.stack;
-    #[cfg_attr(not(feature = "deflate"), expect(unused_mut))]
+    #[cfg_attr(
+        not(any(feature = "deflate", feature = "tls")),
+        expect(unused_mut, reason = "nothing changes it")
+    )]
     let mut config = Config::new();
     #[cfg(feature = "deflate")]
     if !options.deflate {
         config = config.without_deflate();
     }
+    #[cfg(feature = "tls")]
+    if options.tls.enabled {
+        config = config.tls_server(tls::server(&options.tls)?);
+    }
+    runtime
+        .block_on(accept(&options, config))
+        .map_err(|error| error.to_string())
+}
+
+async fn accept(options: &Options, config: Config) -> std::io::Result<()> {
+    let listener = TcpListener::bind(options.address).await?;
+    let stack = options.stack;
     let config = Rc::new(config);
     println!("listening on {}", listener.local_addr()?);
     loop {
@@ -141,6 +170,36 @@ async fn echo(stream: TcpStream, config: &Config) -> Result<(), Error> {
             Err(Error::Closed(_)) => return Ok(()),
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use std::sync::Arc;
+
+    use ws::tls::rustls::ServerConfig;
+    use ws::tls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+    pub(crate) fn server(options: &super::Tls) -> Result<Arc<ServerConfig>, String> {
+        match (&options.certificate, &options.key) {
+            (Some(certificate), Some(key)) => ws::tls::server_config_from_files(certificate, key)
+                .map_err(|error| error.to_string()),
+            (None, None) => self_signed(),
+            _ => Err(super::USAGE.to_string()),
+        }
+    }
+
+    /// A certificate for this run; clients trust it by the file that is named.
+    fn self_signed() -> Result<Arc<ServerConfig>, String> {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
+        let file = format!("echo-server-{}.pem", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        std::fs::write(&file, made.cert.pem()).map_err(|error| error.to_string())?;
+        println!("certificate in {}", file.display());
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        ws::tls::server_config_of(vec![made.cert.der().clone()], key.into())
+            .map_err(|error| error.to_string())
     }
 }
 

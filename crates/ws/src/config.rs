@@ -135,6 +135,14 @@ impl Config {
         self
     }
 
+    /// Whether the peer's Close is answered without the caller. Default: yes. Without it the
+    /// caller answers by `close`, or with a [`Message::Close`](crate::Message::Close), within the
+    /// close timeout.
+    pub fn automatic_close(mut self, automatic: bool) -> Self {
+        self.protocol.automatic_close = automatic;
+        self
+    }
+
     /// Adds a subprotocol.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocols.push(name.into());

@@ -47,6 +47,31 @@
 //! Nothing is written while a task runs: when it waits, everything that it queued leaves in one
 //! write, and what is queued meanwhile leaves in the next one.
 
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `deflate` | permessage-deflate, on by default in [`Config`] where it is built in |
+//! | `tls` | `wss://`, `Config::tls_server` and the module `tls` |
+//! | `bridge` | tungstenite over a stream that looks like a blocking one: the module `bridge` |
+//!
+//! # What is found where
+//!
+//! | wanted | here |
+//! |---|---|
+//! | two halves, more senders | [`WebSocket::split`], [`WebSocket::sender`], [`Sender`] clones |
+//! | one message to many | [`PreparedMessage`], [`Sender::try_send_prepared`] |
+//! | messages larger than memory | [`WebSocket::recv_part`], [`WebSocket::send_in_pieces`] |
+//! | parts in one message, uncopied | [`WebSocket::send_parts`] |
+//! | back-pressure | [`Limits::send_high_water_bytes`], [`WebSocket::recv`] |
+//! | keep-alive, idle time | [`Config::keep_alive`] |
+//! | closing with a time limit | [`WebSocket::close`], [`Config::close_timeout`] |
+//! | pings and Close by hand | [`Config::automatic_pong`], [`Config::automatic_close`] |
+//! | origins and paths | [`Config::origins`], [`Config::admission`] |
+//! | subprotocols | [`Config::subprotocol`] |
+//! | HTTP on the same port | [`Incoming::Http`] |
+//! | any other protocol | [`ChunkReceiver`], [`ChunkSender`] |
+
 #![warn(missing_docs)]
 
 mod accept;

@@ -168,7 +168,7 @@ impl Connection {
     pub(super) fn receive_close(&mut self, frame: Option<CloseFrame>) -> Event {
         self.closing.received = true;
         self.release_receiver();
-        if !self.closing.sent {
+        if !self.closing.sent && self.config.automatic_close {
             // The reply echoes the code; the reason is not repeated.
             self.queue_close(frame.as_ref().map(|frame| (frame.code, "")));
         }

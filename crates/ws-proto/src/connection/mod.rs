@@ -37,6 +37,10 @@ pub struct Config {
     pub limits: Limits,
     /// Whether pings are answered by the core. Default true.
     pub automatic_pong: bool,
+    /// Whether the peer's Close is answered by the core. Default true. Without it the caller
+    /// answers by [`Connection::close`], within the close timeout: when and with which code it
+    /// wants.
+    pub automatic_close: bool,
     /// What happens when automatic pongs pile up. Default: coalesce.
     pub pong_overflow: PongOverflow,
     /// Whether messages that do not lie whole in a chunk are reported piece by piece as
@@ -55,6 +59,7 @@ impl Config {
         Self {
             limits,
             automatic_pong: true,
+            automatic_close: true,
             pong_overflow: PongOverflow::Coalesce,
             pieces: false,
             #[cfg(feature = "deflate")]

@@ -102,7 +102,7 @@ pub fn client_config_trusting(certificates_file: &Path) -> Result<Arc<ClientConf
     client_config(roots)
 }
 
-fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
+pub(super) fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Protocol)?;

@@ -25,6 +25,8 @@
 //! | a silent peer | `../closing.rs`, `a_silent_peer_is_pinged_and_then_given_up` | |
 //! | half of the socket closed at any point | `endings` | what was sent whole is answered |
 //! | a reset at any point | `endings` | all memory comes back |
+//! | no TLS, broken, slow, endless TLS | `../tls/breakages.rs` | an alert, the handshake's time |
+//! | TLS cut or flipped anywhere | `src/tls/session.rs` | an error, never a panic |
 //! | two-byte headers, close codes, window bits | the tests of `ws-proto`, without sockets | |
 
 #[path = "../support/mod.rs"]
