@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Draws a chart per scenario as SVG.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) svg: Option<PathBuf>,
+    /// Counts user-space instructions for each message with valgrind instead of measuring time.
+    #[arg(long)]
+    pub(crate) instructions: bool,
     /// Prints the names of servers and scenarios.
     #[arg(long)]
     pub(crate) list: bool,

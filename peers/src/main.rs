@@ -5,6 +5,7 @@
 //! **Tests run with** `cargo test` in this directory.
 
 mod arguments;
+mod instructions;
 mod limits;
 mod load;
 mod measure;
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
             list();
             Ok(())
         }
+        None if arguments.instructions => rounds::Plan::from_arguments(&arguments)
+            .map_err(Failure::from)
+            .and_then(|plan| instructions::count(&plan)),
         None => compare(&arguments),
     };
     match outcome {

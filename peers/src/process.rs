@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -28,6 +29,30 @@ impl ServerProcess {
         if broadcast {
             command.arg("--broadcast");
         }
+        Self::spawn(command)
+    }
+
+    /// Starts it under callgrind, which writes to `file` when the server is [`end`](Self::end)ed.
+    pub(crate) fn start_counted(name: &str, file: &Path, core: usize) -> io::Result<Self> {
+        let mut command = Command::new("valgrind");
+        command
+            .arg("--tool=callgrind")
+            .arg(format!("--callgrind-out-file={}", file.display()))
+            .arg(std::env::current_exe()?)
+            .args(["serve", name, "--core", &core.to_string()]);
+        Self::spawn(command)
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) fn end(mut self) -> io::Result<()> {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            rustix::process::kill_process(pid, Signal::TERM)?;
+        }
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn spawn(mut command: Command) -> io::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

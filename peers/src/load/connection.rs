@@ -28,17 +28,22 @@ pub(super) struct Connection {
     departures: VecDeque<(u32, Instant)>,
 }
 
+/// A connection whose opening handshake is done.
+pub(crate) fn open_socket(address: SocketAddr, frames: &Frames) -> io::Result<TcpStream> {
+    let mut socket = TcpStream::connect_timeout(&address, limits::HANDSHAKE_TIME_MAX)?;
+    socket.set_nodelay(true)?;
+    if !frames.is_raw() {
+        socket.set_read_timeout(Some(limits::HANDSHAKE_TIME_MAX))?;
+        handshake(&mut socket)?;
+        socket.set_read_timeout(None)?;
+    }
+    Ok(socket)
+}
+
 impl Connection {
     pub(super) fn open(address: SocketAddr, frames: &Frames) -> io::Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&address, limits::HANDSHAKE_TIME_MAX)?;
-        socket.set_nodelay(true)?;
-        if !frames.is_raw() {
-            socket.set_read_timeout(Some(limits::HANDSHAKE_TIME_MAX))?;
-            handshake(&mut socket)?;
-            socket.set_read_timeout(None)?;
-        }
         Ok(Connection {
-            socket,
+            socket: open_socket(address, frames)?,
             verifier: Verifier::default(),
             owed_count: 0,
             sending_bytes: 0,

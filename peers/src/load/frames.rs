@@ -72,12 +72,18 @@ impl Frames {
         }
     }
 
+    /// Bytes that come back for as many, each in a frame of its own.
+    pub(crate) fn echo_window_bytes(&self, count: u32) -> usize {
+        let (Echo::Raw(frame) | Echo::WebSocket { frame, .. }) = &self.echo;
+        frame.len() * count as usize
+    }
+
     pub(super) fn window_count(&self) -> u32 {
         self.window_count
     }
 
     /// This many frames, ready to be sent.
-    pub(super) fn window(&self, count: u32) -> Bytes {
+    pub(crate) fn window(&self, count: u32) -> Bytes {
         self.window.slice(..count as usize * self.frame_bytes)
     }
 

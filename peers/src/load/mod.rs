@@ -16,6 +16,7 @@ use hdrhistogram::Histogram;
 use crate::limits;
 use crate::ring::{Buffer, Completion, Ring};
 use connection::Connection;
+pub(crate) use connection::open_socket;
 pub(crate) use frames::Frames;
 
 /// What the connections send.
