@@ -12,7 +12,7 @@ use ws::{ChunkReceiver, Config, Incoming, Message, WebSocket};
 use crate::{on_each_driver, poll_at_most, quarantine};
 
 const MESSAGE_BYTES: usize = 2 << 20;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 4;
 
 const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
