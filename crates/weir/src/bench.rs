@@ -6,6 +6,7 @@
 mod actor;
 mod arguments;
 mod batches;
+mod certificate;
 mod health;
 mod machine;
 mod measure;

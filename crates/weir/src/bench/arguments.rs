@@ -149,6 +149,16 @@ pub(crate) struct Arguments {
     /// Durability of the topics, a name that the server knows.
     #[arg(long, value_name = "POLICY", default_value = "persisted")]
     pub(crate) durability: String,
+    /// TLS over TCP and WebSocket; a started server gets a certificate that is made for the run.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Authorities that a running server's certificate is checked against, as PEM. Default: those
+    /// that the machine trusts.
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "server"])]
+    pub(crate) tls_ca_file: Option<PathBuf>,
+    /// Name that a running server's certificate must prove. Default: the host of its address.
+    #[arg(long, value_name = "NAME", requires_all = ["tls", "server"])]
+    pub(crate) tls_domain: Option<String>,
     /// Offer compression (permessage-deflate) over WebSocket; a started server agrees.
     #[arg(long)]
     pub(crate) deflate: bool,

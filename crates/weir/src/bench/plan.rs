@@ -51,6 +51,7 @@ pub(crate) struct Plan {
     pub(crate) rounds: u32,
     pub(crate) durability: String,
     pub(crate) deflate: bool,
+    pub(crate) tls: bool,
     pub(crate) seed_workload: bool,
     /// The server is one that keeps nothing: nothing has to be prepared there.
     pub(crate) self_test: bool,
@@ -84,6 +85,14 @@ impl Plan {
         check_batch_bytes(*message_bytes.end(), arguments.messages_per_batch)?;
         let transports = transports(&arguments)?;
         ensure!(
+            !arguments.tls || !arguments.self_test,
+            "--tls is not for --self-test: the server that keeps nothing speaks no TLS"
+        );
+        ensure!(
+            !arguments.tls || !transports.contains(&TransportKind::WebSocketBridge),
+            "--tls is not for the bridge, which speaks no TLS"
+        );
+        ensure!(
             !arguments.deflate || transports.contains(&TransportKind::WebSocket),
             "--deflate compresses over WebSocket, which is not among the transports"
         );
@@ -103,6 +112,7 @@ impl Plan {
             rounds: arguments.rounds,
             durability: arguments.durability.clone(),
             deflate: arguments.deflate,
+            tls: arguments.tls,
             seed_workload: arguments.seed_workload,
             self_test: arguments.self_test,
             seed: arguments.seed,

@@ -8,11 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use client::{Address, TransportKind};
+use client::{Address, Tls, TransportKind};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::arguments::{Arguments, Kind, Transport};
+use super::certificate::Certificate;
 use super::health;
 
 /// A server to put load on.
@@ -20,12 +21,16 @@ pub(crate) struct Server {
     /// Of TCP and of WebSocket.
     addresses: [Option<(String, u16)>; 2],
     credentials: (String, String),
+    tls: Option<Tls>,
     /// The process, where it can be looked into.
     pub(crate) process: Option<u32>,
     /// What it said about itself when it was ready.
     pub(crate) description: String,
     child: Option<Child>,
     pub(crate) data: Option<PathBuf>,
+    /// In use as long as the server.
+    certificate: Option<Certificate>,
+    /// Whether it may tell what it counts, without TLS.
     has_health: bool,
 }
 
@@ -66,7 +71,12 @@ impl Server {
             description: format!("running at {address}"),
             child: None,
             data: None,
-            has_health: true,
+            tls: arguments.tls.then(|| Tls {
+                domain: arguments.tls_domain.clone(),
+                authorities_file: arguments.tls_ca_file.clone(),
+            }),
+            certificate: None,
+            has_health: !arguments.tls,
         };
         server.process = match arguments.server_process {
             None => server.find_process()?,
@@ -108,13 +118,14 @@ impl Server {
         // Children inherit the cores of the thread that starts them.
         pin_to(&server_cores(arguments)?)?;
         let credentials = ("bench".to_owned(), format!("bench-{}", std::process::id()));
+        let certificate = arguments.tls.then(Certificate::new).transpose()?;
         let mut command = Command::new(std::env::current_exe()?);
         let data = if arguments.self_test {
             command.args(["bench", "null-server", "--driver", &arguments.driver]);
             None
         } else {
             let data = data_directory(arguments)?;
-            serve(&mut command, arguments, &data);
+            serve(&mut command, arguments, &data, certificate.as_ref());
             Some(data)
         };
         for (name, _) in std::env::vars_os() {
@@ -140,9 +151,14 @@ impl Server {
             description: String::new(),
             data,
             child: None,
-            has_health: !arguments.self_test,
+            tls: certificate.as_ref().map(|certificate| Tls {
+                domain: None,
+                authorities_file: Some(certificate.file()),
+            }),
+            certificate: certificate,
+            has_health: !arguments.self_test && !arguments.tls,
         };
-        end_with_signals(child.id(), server.data.clone())?;
+        end_with_signals(child.id(), server.directories())?;
         let output = child
             .stdout
             .take()
@@ -165,6 +181,13 @@ impl Server {
             format!("started for the run, {driver}, {shards} shards")
         };
         Ok(server)
+    }
+
+    /// What goes with it.
+    fn directories(&self) -> Vec<PathBuf> {
+        let certificate = self.certificate.as_ref();
+        let certificate = certificate.map(|certificate| certificate.directory.clone());
+        self.data.clone().into_iter().chain(certificate).collect()
     }
 
     /// Whether it was started for the run.
@@ -190,7 +213,7 @@ impl Server {
             host,
             port,
             credentials: Some(self.credentials.clone()),
-            tls: None,
+            tls: self.tls.clone(),
         })
     }
 
@@ -237,7 +260,19 @@ fn data_directory(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     Ok(data)
 }
 
-fn serve(command: &mut Command, arguments: &Arguments, data: &Path) {
+fn serve(
+    command: &mut Command,
+    arguments: &Arguments,
+    data: &Path,
+    certificate: Option<&Certificate>,
+) {
+    if let Some(certificate) = certificate {
+        command
+            .arg("--tls-cert-file")
+            .arg(certificate.file())
+            .arg("--tls-key-file")
+            .arg(certificate.key_file());
+    }
     command
         .args(["serve", "--tcp", "127.0.0.1:0"])
         .args(["--websocket", "127.0.0.1:0"])
@@ -250,13 +285,13 @@ fn serve(command: &mut Command, arguments: &Arguments, data: &Path) {
         .arg(data);
 }
 
-/// The server that is running for the run, and its data.
-static STARTED: Mutex<Option<(u32, Option<PathBuf>)>> = Mutex::new(None);
+/// The server that is running for the run, and the directories that go with it.
+static STARTED: Mutex<Option<(u32, Vec<PathBuf>)>> = Mutex::new(None);
 
 /// Takes the server along when a signal ends the run.
-fn end_with_signals(process: u32, data: Option<PathBuf>) -> anyhow::Result<()> {
+fn end_with_signals(process: u32, directories: Vec<PathBuf>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
-    let before = started().replace((process, data));
+    let before = started().replace((process, directories));
     if before.is_some() {
         // The thread is there since the first server.
         return Ok(());
@@ -267,18 +302,20 @@ fn end_with_signals(process: u32, data: Option<PathBuf>) -> anyhow::Result<()> {
         if signals.forever().next().is_none() {
             return;
         }
-        if let Some((process, data)) = started().take() {
+        if let Some((process, directories)) = started().take() {
             let process = i32::try_from(process).ok().and_then(Pid::from_raw);
             // It may have ended by itself; there is nothing more to do about it either way.
             let _ = process.map(|process| kill_process(process, Signal::KILL));
-            let _ = data.map(std::fs::remove_dir_all);
+            for directory in directories {
+                let _ = std::fs::remove_dir_all(directory);
+            }
         }
         std::process::exit(1);
     })?;
     Ok(())
 }
 
-fn started() -> MutexGuard<'static, Option<(u32, Option<PathBuf>)>> {
+fn started() -> MutexGuard<'static, Option<(u32, Vec<PathBuf>)>> {
     // What it holds is whole at any moment.
     STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }

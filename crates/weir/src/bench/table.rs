@@ -92,10 +92,11 @@ fn workload(plan: &Plan) -> String {
         None => "as fast as it goes".to_owned(),
     };
     format!(
-        "{} messages of {} in a batch · {rate} · {}{}",
+        "{} messages of {} in a batch · {rate} · {}{}{}",
         plan.messages_per_batch,
         sizes(plan.message_bytes.clone()),
         plan.durability,
+        if plan.tls { " · TLS" } else { "" },
         if plan.deflate { " · compressed" } else { "" },
     )
 }

@@ -183,6 +183,20 @@ fn compressed_batches_are_produced_and_polled() {
     }
 }
 
+#[test]
+fn encrypted_batches_are_produced_and_polled() {
+    for kind in ["pinned-producer", "pinned-consumer"] {
+        let drawn = Drawn::of(
+            &[kind, "compare"],
+            &["--tls", "--rounds", "1", "--unlimited", "--batches", "20"],
+        );
+        assert_eq!(drawn.run["parameters"]["tls"], true);
+        assert!(drawn.table.contains("TLS"), "{}", drawn.table);
+        // Its page of counters is encrypted, too: not asked, so not known.
+        assert!(drawn.run["rounds"][0]["server_syncs"].is_null());
+    }
+}
+
 /// What the load itself can do, without a server that does anything.
 #[test]
 fn self_tests_measure_the_load() {
@@ -320,6 +334,9 @@ fn wrong_arguments_get_one_line() {
         (&["--rate-limit", "0"], "--rate-limit must be more than 0"),
         (&["--batches", "0"], "--batches must be at least 1"),
         (&["--durability", "maybe"], "with durability maybe"),
+        (&["--tls", "--bridge"], "--tls is not for the bridge"),
+        (&["--tls", "--self-test"], "--tls is not for --self-test"),
+        (&["--tls-domain", "a"], "the following required arguments"),
         (&["--streams", "2"], "--streams must be from 1 to 1"),
         (&["--self-test", "--spawn"], "cannot be used with"),
         (

@@ -78,6 +78,7 @@ fn parameters(plan: &Plan) -> Value {
         "rounds": plan.rounds,
         "durability": plan.durability,
         "deflate": plan.deflate,
+        "tls": plan.tls,
         "seed_workload": plan.seed_workload,
         "self_test": plan.self_test,
         "seed": plan.seed,

@@ -31,7 +31,8 @@ function workload({ kind, parameters: given }) {
   const rate = given.rate_bytes_per_second === null ? "as fast as it goes"
     : `${shown(given.rate_bytes_per_second / 1e6, MEGABYTES)} for each actor`;
   return `${given.messages_per_batch.toLocaleString("en")} messages of ${size} in a batch · ` +
-    `${rate} · ${given.durability}`;
+    `${rate} · ${given.durability}${given.tls ? " · TLS" : ""}` +
+    `${given.deflate ? " · compressed" : ""}`;
 }
 
 // What makes the figures doubtful, before anybody reads them.
@@ -203,6 +204,7 @@ const PARAMETERS = {
   rate_bytes_per_second: ["Rate limit of each actor", [["MB/s", 1e6]]],
   memory_bytes: ["Memory", BYTES],
   cpu: ["CPU"],
+  tls: ["TLS"],
   disk_free_bytes: ["Disk free", BYTES],
 };
 
