@@ -47,13 +47,14 @@ impl Transport {
             TransportKind::WebSocket => {
                 let host = host(address);
                 let config = config(options).handshake_timeout(left);
-                let socket = match tls {
+                let mut socket = match tls {
                     None => ws::client_with(stream, &host, "/", &config).await?,
                     Some(tls) => {
                         let config = config.tls_client(tls);
                         ws::client_tls_with(stream, &host, "/", &config).await?
                     }
                 };
+                socket.reserve_announced(limits::RESERVE_BYTES_MAX);
                 Ok(Self::WebSocket(Box::new(socket)))
             }
             #[cfg(feature = "bridge")]
@@ -89,7 +90,6 @@ impl Transport {
             #[cfg(feature = "bridge")]
             Self::Bridge(bridge) => return bridge.recv().await,
         };
-        ws::expect_payload(expected_bytes.min(limits::RESERVE_BYTES_MAX));
         loop {
             match socket.recv().await? {
                 Message::Binary(payload) => return Ok(payload.into_bytes()),

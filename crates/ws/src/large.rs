@@ -36,20 +36,6 @@ pub(crate) fn take(payload_bytes: usize) -> Option<BytesMut> {
     })
 }
 
-/// Makes sure that this thread has memory for a payload of this many bytes, which is received next.
-///
-/// A received payload's memory grows with what arrives of it, never with the length that the peer
-/// announces. Whoever knows how large an answer will be spares it that growing.
-pub fn expect_payload(payload_bytes: usize) {
-    if !(limits::LARGE_BUFFER_BYTES_MIN..=limits::LARGE_BUFFERS_BYTES_KEPT_MAX)
-        .contains(&payload_bytes)
-    {
-        return;
-    }
-    let buffer = take(payload_bytes).unwrap_or_else(|| BytesMut::with_capacity(payload_bytes));
-    put(buffer);
-}
-
 /// Keeps the memory of `payload` if it is large and nobody else needs it. The oldest make room:
 /// sizes that nobody asks for any more do not stay.
 pub(crate) fn keep(payload: Bytes) {
@@ -63,10 +49,6 @@ pub(crate) fn keep(payload: Bytes) {
         return;
     }
     buffer.clear();
-    put(buffer);
-}
-
-fn put(buffer: BytesMut) {
     KEPT.with_borrow_mut(|kept| {
         kept.bytes += buffer.capacity();
         kept.buffers.push_back(buffer);
@@ -105,21 +87,6 @@ mod tests {
             (address, 0, bytes)
         );
         assert!(take(bytes).is_none(), "taken");
-    }
-
-    #[test]
-    fn an_expected_payload_finds_its_memory_within_the_limits() {
-        let bytes = limits::LARGE_BUFFER_BYTES_MIN;
-        expect_payload(bytes - 1);
-        expect_payload(limits::LARGE_BUFFERS_BYTES_KEPT_MAX + 1);
-        KEPT.with_borrow(|kept| assert!(kept.buffers.is_empty()));
-        expect_payload(bytes);
-        // One is enough, however often it is said.
-        expect_payload(bytes);
-        KEPT.with_borrow(|kept| assert_eq!((kept.buffers.len(), kept.bytes), (1, bytes)));
-        assert_eq!(take(bytes).expect("there").capacity(), bytes);
-        expect_payload(limits::LARGE_BUFFERS_BYTES_KEPT_MAX);
-        KEPT.with_borrow(|kept| assert_eq!(kept.buffers.len(), 1));
     }
 
     #[test]

@@ -112,7 +112,6 @@ pub use config::{Admission, Config};
 pub use connect::client_tls_with;
 pub use connect::{client_with, connect, connect_with};
 pub use error::{Error, Handshake};
-pub use large::expect_payload;
 pub use message::{Message, Payload, Text};
 pub use pieces::{MessageWriter, Part, Piece};
 pub use receiver::{ChunkReceiver, ReceiveCounters, Received, receive_counters};

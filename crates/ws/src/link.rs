@@ -36,6 +36,8 @@ pub(crate) struct Link {
     /// Nobody wants messages any more: the driver receives and throws them away.
     discarding: bool,
     discarded_bytes: u64,
+    /// Most memory for a payload that is there before its bytes are.
+    reserved_bytes_max: usize,
     /// The socket gave its end or an error: there is nothing more to receive from it.
     received_all: bool,
     /// Our direction of the socket is shut down.
@@ -85,6 +87,7 @@ impl Link {
                 write_end: None,
                 discarding: false,
                 discarded_bytes: 0,
+                reserved_bytes_max: 0,
                 received_all: false,
                 shut_down: false,
                 finished: false,
@@ -338,6 +341,10 @@ impl Link {
         })
     }
 
+    pub(crate) fn reserve_announced(&mut self, payload_bytes_max: usize) {
+        self.reserved_bytes_max = payload_bytes_max;
+    }
+
     fn closed(&self) -> Error {
         match (self.end.as_deref(), self.core.failure()) {
             (Some(end), _) => end.into(),
@@ -358,9 +365,15 @@ impl Link {
 impl Link {
     /// Ready when something was received and given to the core, or nothing more will come.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let reserved_bytes_max = self.reserved_bytes_max;
+        let spare = |payload_bytes| {
+            let is_reserved = payload_bytes <= reserved_bytes_max;
+            let reserve = || is_reserved.then(|| BytesMut::with_capacity(payload_bytes));
+            large::take(payload_bytes).or_else(reserve)
+        };
         if !self.receiver.is_armed()
             && !self.received_all
-            && let Some(lent) = self.core.take_receive_buffer_with(large::take)
+            && let Some(lent) = self.core.take_receive_buffer_with(spare)
         {
             self.receiver.arm_into(lent.bytes, lent.limit);
         }

@@ -78,6 +78,16 @@ impl WebSocket {
         self.handle.link.borrow_mut().poll_message(context)
     }
 
+    /// From now on a frame that announces at most so many payload bytes gets its memory at once.
+    ///
+    /// Without this the memory of a large payload grows with what arrives of it, because a peer
+    /// may announce anything. Whoever has asked for the payload, as a client has, and would have
+    /// the memory in any case spares itself the growing.
+    pub fn reserve_announced(&mut self, payload_bytes_max: usize) {
+        let mut link = self.handle.link.borrow_mut();
+        link.reserve_announced(payload_bytes_max);
+    }
+
     /// Queues a message; waits only while the queue is above its high-water mark.
     ///
     /// What is queued leaves as soon as the task waits for something: everything queued until

@@ -371,3 +371,28 @@ fn a_broadcast_is_queued_at_once_or_not_at_all() {
         sender.try_send_prepared(&line).expect("its turn");
     });
 }
+
+/// With memory at once up to the limit, and growing one byte past it: the same payloads come.
+#[test]
+fn payloads_come_whole_with_and_without_memory_at_once() {
+    const RESERVED_BYTES_MAX: usize = 1 << 20;
+    on_each_driver(|_| async {
+        let (server, mut client) = pair(&Config::new().uncompressed()).await;
+        client.reserve_announced(RESERVED_BYTES_MAX);
+        for payload_bytes in [1, RESERVED_BYTES_MAX, RESERVED_BYTES_MAX + 1] {
+            let payload = pattern(7, payload_bytes);
+            let sending = server.send(Message::binary(payload.clone()));
+            let (sent, received) = futures_util::join!(sending, client.recv());
+            sent.expect("sent");
+            let Ok(Message::Binary(received)) = received else {
+                panic!("{payload_bytes}: {received:?}");
+            };
+            assert!(received.as_ref() == payload.as_slice(), "{payload_bytes}");
+            // Memory at once is exactly as large as the payload; grown memory may be larger.
+            let buffer = received.into_bytes_mut();
+            if payload_bytes == RESERVED_BYTES_MAX {
+                assert_eq!(buffer.capacity(), payload_bytes);
+            }
+        }
+    });
+}
