@@ -266,13 +266,6 @@ fn serve(
     data: &Path,
     certificate: Option<&Certificate>,
 ) {
-    if let Some(certificate) = certificate {
-        command
-            .arg("--tls-cert-file")
-            .arg(certificate.file())
-            .arg("--tls-key-file")
-            .arg(certificate.key_file());
-    }
     command
         .args(["serve", "--tcp", "127.0.0.1:0"])
         .args(["--websocket", "127.0.0.1:0"])
@@ -283,6 +276,13 @@ fn serve(
         ])
         .arg("--data-dir")
         .arg(data);
+    if let Some(certificate) = certificate {
+        command
+            .arg("--tls-cert-file")
+            .arg(certificate.file())
+            .arg("--tls-key-file")
+            .arg(certificate.key_file());
+    }
 }
 
 /// The server that is running for the run, and the directories that go with it.

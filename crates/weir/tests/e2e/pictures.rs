@@ -117,7 +117,7 @@ impl Drawn {
         let (before, after) = page.rsplit_once("</body>").expect("a body");
         let visited = format!("{before}{VISITOR}{after}");
         let framed = format!(
-            "<!doctype html><title>a frame</title>\
+            "<!doctype html><meta charset=\"utf-8\"><title>a frame</title>\
              <iframe width=\"{width_pixels}\" height=\"900\" srcdoc=\"{}\"></iframe>\
              <script>addEventListener('load', () => {{\
              const frame = document.querySelector('iframe');\
