@@ -155,7 +155,7 @@ impl Server {
                 domain: None,
                 authorities_file: Some(certificate.file()),
             }),
-            certificate: certificate,
+            certificate,
             has_health: !arguments.self_test && !arguments.tls,
         };
         end_with_signals(child.id(), server.directories())?;
