@@ -55,10 +55,13 @@ async fn fill_a_segment(log: &PartitionLog, directory: &Path) -> anyhow::Result<
     let batch = batch(1, PAYLOAD_BYTES);
     let first = directory.join(format!("{:020}.log", 0));
     let mut active = 0.0;
-    while log.segments_count() == 1 {
-        let messages = log.next_offset().max(1);
-        active = allocated_bytes(&first)? as f64 / messages as f64;
+    loop {
         log.append(batch.clone(), 0).await?;
+        // A log that never had a message may have no segment at all.
+        if log.segments_count() > 1 {
+            break;
+        }
+        active = allocated_bytes(&first)? as f64 / log.next_offset() as f64;
     }
     let messages = log.next_offset() - 1;
     // Waits for what is done to a sealed segment in the background.
