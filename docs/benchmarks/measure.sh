@@ -19,9 +19,9 @@ run() {
   "$weir" bench "$@" --json "$out/$name.json" --html "$out/$name.html"
 }
 
-# The seed's workload, 8 seconds a round: 9 rounds of 9 seconds each.
-run pinned-producer pinned-producer compare --bridge --seed-workload --seconds 8
-run pinned-consumer pinned-consumer compare --bridge --seed-workload --seconds 8
+# The seed's workload at half its rate, which most disks keep up with: 9 rounds of 9 seconds each.
+run pinned-producer pinned-producer compare --bridge --producers 4 --rate-limit 50 --seconds 8
+run pinned-consumer pinned-consumer compare --bridge --consumers 4 --rate-limit 50 --seconds 8
 
 # One actor as fast as it can, 36 seconds each.
 run producer-unlimited pinned-producer compare --unlimited --seconds 4
