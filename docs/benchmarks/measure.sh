@@ -10,6 +10,8 @@ cd "$(dirname "$0")/../.."
 cargo build --release -p weir
 weir=target/release/weir
 out=docs/benchmarks
+# Servers keep their data below it: the system's own temporary directory may be memory.
+export TMPDIR="$PWD/target"
 
 run() {
   name=$1
