@@ -65,6 +65,7 @@
 //! | parts in one message, uncopied | [`WebSocket::send_parts`] |
 //! | back-pressure | [`Limits::send_high_water_bytes`], [`WebSocket::recv`] |
 //! | keep-alive, idle time | [`Config::keep_alive`] |
+//! | a message that is not compressed | [`WebSocket::send_uncompressed`] |
 //! | closing with a time limit | [`WebSocket::close`], [`Config::close_timeout`] |
 //! | pings and Close by hand | [`Config::automatic_pong`], [`Config::automatic_close`] |
 //! | origins and paths | [`Config::origins`], [`Config::admission`] |

@@ -114,6 +114,20 @@ impl WebSocket {
         self.handle.send_parts(kind, parts).await
     }
 
+    /// Queues one message that is not compressed although that was agreed on: for payloads that do
+    /// not shrink, and for secrets beside text of a stranger's choice. Text must be UTF-8: this is
+    /// not checked.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_uncompressed(
+        &self,
+        kind: MessageKind,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        self.handle.send_uncompressed(kind, payload.into()).await
+    }
+
     /// Queues a message that was encoded once for many connections; a server shares its bytes.
     ///
     /// # Errors
@@ -210,6 +224,18 @@ impl Sender {
         self.handle.send_parts(kind, parts).await
     }
 
+    /// See [`WebSocket::send_uncompressed`].
+    ///
+    /// # Errors
+    /// See [`WebSocket::send_uncompressed`].
+    pub async fn send_uncompressed(
+        &self,
+        kind: MessageKind,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        self.handle.send_uncompressed(kind, payload.into()).await
+    }
+
     /// See [`WebSocket::send_prepared`].
     ///
     /// # Errors
@@ -268,6 +294,13 @@ impl Handle {
         self.link
             .borrow_mut()
             .queue(|core| core.send_parts(kind, parts))
+    }
+
+    async fn send_uncompressed(&self, kind: MessageKind, payload: Bytes) -> Result<(), Error> {
+        self.turn(payload.len()).await?;
+        self.link
+            .borrow_mut()
+            .queue(|core| core.send_uncompressed(kind, payload))
     }
 
     async fn send_prepared(&self, message: &PreparedMessage) -> Result<(), Error> {

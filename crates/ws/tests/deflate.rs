@@ -69,6 +69,18 @@ fn fewer_bytes_leave_when_both_agree() {
     });
 }
 
+#[test]
+fn a_message_may_go_as_it_is() {
+    on_each_driver(|_| async {
+        let (server, mut client) = pair(Config::new(), Config::new()).await;
+        let text = "weir ".repeat(10_000);
+        let sent = server.send_uncompressed(MessageKind::Text, text.clone());
+        sent.await.expect("send");
+        assert!(server.queued_bytes() >= text.len(), "it was compressed");
+        assert!(client.recv().await.expect("text") == Message::text(text));
+    });
+}
+
 /// The limit counts what comes out of the inflater, not what was on the wire.
 #[test]
 fn a_message_that_inflates_beyond_the_limit_is_refused() {
