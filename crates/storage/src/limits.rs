@@ -73,9 +73,9 @@ pub const READ_BYTES_MIN: usize = 128 << 10;
 /// Largest piece read from disk at once behind the tail; a larger record is read whole.
 pub const READ_BYTES_MAX: usize = 4 << 20;
 
-/// Piece that is read while a consumer gets the one before. Two of them are held per consumer that
-/// reads on where it stopped; larger ones were not faster.
-pub const READ_AHEAD_BYTES: usize = 1 << 20;
+/// Piece that is read at once for a consumer that reads on where it stopped. The kernel reads ahead
+/// of such a consumer by itself.
+pub const READ_ON_BYTES: usize = 1 << 20;
 
 /// Default bytes of an active segment from one checkpoint to the next: what recovery reads at
 /// most, a fraction of a second.
@@ -164,7 +164,7 @@ pub struct BudgetLimits {
     /// Bytes of batches that wait for the disk, of all logs: one log's maximum and half as much.
     pub pending_bytes_max: usize,
     /// Bytes read from disk that are still held: for consumers behind the tail and on their way to
-    /// them. 32 consumers read ahead with it, hundreds in smaller pieces.
+    /// them. 64 consumers read whole pieces with it, hundreds smaller ones.
     pub read_bytes_max: usize,
     /// Places where consumers stopped, to go on without a lookup.
     pub read_cursors_max: usize,
