@@ -112,7 +112,6 @@ pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> 
     let cores = allowed_cores();
     let shards = config.shards.map_or(cores.len().max(1), usize::from);
     let files = budgets::fit_files(&mut limits, shards, raise_descriptor_limit())?;
-    budgets::tell(&limits, shards, files);
     let (tcp_address, tcp) = bind(config.tcp, "--tcp", shards, &limits)?;
     let (websocket_address, websocket) = bind(config.websocket, "--websocket", shards, &limits)?;
 
@@ -173,6 +172,8 @@ pub fn start_with(config: Config, limits: Limits) -> Result<Running, BootError> 
             return Err(BootError::ShardEnded);
         }
     }
+    // Not before: a start that fails says why, in one line.
+    budgets::tell(&limits, shards, files);
     Ok(running)
 }
 

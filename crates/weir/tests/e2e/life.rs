@@ -3,13 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use iggy::prelude::*;
 
 use crate::client::*;
 use crate::harness::{
-    Driver, Options, PATIENCE, Server, Setup, Transport, files_below, matrix, random, run,
+    Driver, Options, PATIENCE, Server, Setup, Transport, files_below, matrix, random, run, until,
 };
 use crate::http::get;
 
@@ -30,15 +29,6 @@ fn eager(setup: &mut Setup) -> Server {
     let interval = ("WEIR_RETENTION_INTERVAL", "100ms".to_owned());
     setup.options.variables.push(interval);
     setup.start()
-}
-
-/// Asks again until the answer is right; what is waited for happens in the background.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < PATIENCE, "{what} never came");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn create_topic_with(client: &IggyClient, options: TopicCreateOptions) {

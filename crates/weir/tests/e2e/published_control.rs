@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use iggy::prelude::*;
 
 use crate::client::*;
-use crate::harness::{PASSWORD, Server, Setup, Transport, USERNAME, matrix};
+use crate::harness::{PASSWORD, Server, Setup, Transport, USERNAME, matrix, until};
 
 matrix!(
     users_do_what_they_may,
@@ -152,9 +152,11 @@ async fn users_change_and_end(setup: Setup) {
     .expect("renamed and made inactive");
     // The session ends with its next request.
     assert!(send(&reader, 0, ["four".to_owned()]).await.is_err());
-    let clients = root.get_clients().await.expect("listed");
-    let others = clients.iter().filter(|client| client.user_id != Some(0));
-    assert_eq!(others.count(), 0);
+    until("the end of the session", async || {
+        let clients = root.get_clients().await.expect("listed");
+        clients.iter().all(|client| client.user_id == Some(0))
+    })
+    .await;
     let inactive = connect_as(&server, setup.transport, "writer", "secret").await;
     assert!(inactive.is_err());
     root.delete_user(&named("writer")).await.expect("deleted");
