@@ -3,8 +3,9 @@
 //!
 //! `cargo run --release -p storage --example read_behind -- DIRECTORY GIGABYTES CONSUMERS`
 //!
-//! DIRECTORY is created and removed. Each line has megabytes a second and the processor time of
-//! this process for each gigabyte; compare the ratios.
+//! DIRECTORY is created and removed. Each line has the medians over some rounds, with the slowest
+//! and the fastest: megabytes a second, and the processor time of this process for each gigabyte.
+//! The ways take turns in being first, because a disk is faster at what it read a moment ago.
 
 use std::error::Error;
 use std::fs::File;
@@ -18,6 +19,8 @@ use wire::batch::{BatchBuilder, BatchView, Message};
 
 const MESSAGES: u32 = 1_000;
 const MESSAGE_BYTES: usize = 1_000;
+/// As many as there are ways to read, so that each of them is at each place once.
+const ROUNDS: usize = 7;
 
 type Failure = Box<dyn Error>;
 
@@ -62,20 +65,37 @@ fn processor_time() -> Duration {
     )
 }
 
+/// What one way to read took: seconds and processor seconds for each gigabyte.
+type Figures = Vec<(f64, f64)>;
+
 async fn measure(
-    what: &str,
+    figures: &mut Figures,
     work: impl AsyncFnOnce() -> Result<u64, Failure>,
 ) -> Result<(), Failure> {
     let (started, processor) = (Instant::now(), processor_time());
-    let bytes = work().await? as f64;
+    let gigabytes = work().await? as f64 / 1e9;
     let seconds = started.elapsed().as_secs_f64();
     let processor = (processor_time() - processor).as_secs_f64();
-    println!(
-        "{what:<44} {:>7.0} MB/s  {:>6.3} CPU s/GB",
-        bytes / seconds / 1e6,
-        processor / (bytes / 1e9)
-    );
+    figures.push((seconds / gigabytes, processor / gigabytes));
     Ok(())
+}
+
+/// The medians, and the fastest and the slowest round.
+fn print(what: &str, figures: &Figures) {
+    let mut seconds: Vec<f64> = figures.iter().map(|(seconds, _)| *seconds).collect();
+    let mut processor: Vec<f64> = figures.iter().map(|(_, processor)| *processor).collect();
+    seconds.sort_by(f64::total_cmp);
+    processor.sort_by(f64::total_cmp);
+    let middle = seconds.len() / 2;
+    println!(
+        "{what:<44} {:>6.0} MB/s ({:.0} to {:.0})  {:.3} CPU s/GB ({:.3} to {:.3})",
+        1e3 / seconds[middle],
+        1e3 / seconds[seconds.len() - 1],
+        1e3 / seconds[0],
+        processor[middle],
+        processor[0],
+        processor[processor.len() - 1],
+    );
 }
 
 fn read_plain(directory: &Path) -> Result<u64, Failure> {
@@ -110,90 +130,103 @@ async fn consume(log: &PartitionLog, messages: u32) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
-async fn run(directory: &Path, gigabytes: u64, consumers: usize) -> Result<(), Failure> {
-    let disk = CompioDisk::new();
+/// A log on the directory; with `cursors`, its readers go on where they stopped.
+async fn open(
+    disk: &CompioDisk,
+    directory: &Path,
+    has_cursors: bool,
+) -> Result<PartitionLog, Failure> {
     let options = LogOptions {
         tail_bytes_max: 0,
         ..LogOptions::default()
     };
-    let budget = Budget::default();
+    let mut limits = BudgetLimits::default();
+    if !has_cursors {
+        limits.read_cursors_max = 0;
+    }
     let opening = Opening {
-        budget: budget.clone(),
+        budget: Budget::new(limits),
         is_durable: false,
     };
-    let opened = PartitionLog::open_with(disk.clone(), directory, 1, options, opening).await?;
-    let log = opened.0;
+    let opened = PartitionLog::open_with(disk.clone(), directory, 1, options, opening);
+    Ok(opened.await?.0)
+}
+
+/// The ways to read, in the order in which they are printed.
+const WAYS: [(&str, u32, bool); 7] = [
+    ("plain read", 0, true),
+    ("100 messages a poll", 100, true),
+    ("1000 messages a poll", 1_000, true),
+    ("10000 messages a poll", 10_000, true),
+    ("100 a poll, not going on", 100, false),
+    ("1000 a poll, not going on", 1_000, false),
+    ("10000 a poll, not going on", 10_000, false),
+];
+
+async fn run(directory: &Path, gigabytes: u64, consumers: usize) -> Result<(), Failure> {
+    let disk = CompioDisk::new();
+    let log = open(&disk, directory, true).await?;
     let record = batch()?;
     for _ in 0..(gigabytes * 1_000_000_000).div_ceil(record.len() as u64) {
         log.append(record.clone(), 1).await?;
     }
-    for (name, cold) in [("disk", true), ("page cache", false)] {
-        let prepare = || if cold { forget(directory) } else { Ok(()) };
-        prepare()?;
-        let what = format!("plain read, from the {name}");
-        measure(&what, async || read_plain(directory)).await?;
-        for messages in [100, 1_000, 10_000] {
-            prepare()?;
-            let what = format!("{messages} messages a poll, from the {name}");
-            measure(&what, async || consume(&log, messages).await).await?;
-        }
-    }
-    let what = format!("{consumers} consumers, from the page cache");
-    measure(&what, async || {
-        let all = (0..consumers).map(|_| consume(&log, 1_000));
-        let mut bytes = 0;
-        for read in futures_util::future::join_all(all).await {
-            bytes += read?;
-        }
-        Ok(bytes)
-    })
-    .await?;
-    println!(
-        "held for readers in the end: {} bytes",
-        budget.in_use().read_bytes
-    );
-    let stored: Bytes = log
-        .read(0, MESSAGES, usize::MAX)
-        .await?
-        .parts
-        .concat()
-        .into();
-    measure("checksums alone, from memory", async || {
-        for _ in 0..1_000 {
-            std::hint::black_box(BatchView::parse(std::hint::black_box(&stored))?);
-        }
-        Ok(1_000 * stored.len() as u64)
-    })
-    .await?;
     log.close().await?;
-    forgetful(&disk, directory, options).await?;
-    disk.drain().await;
-    Ok(())
-}
-
-/// The same consumer when nobody remembers where it stopped: every poll looks up and reads anew.
-async fn forgetful(
-    disk: &CompioDisk,
-    directory: &Path,
-    options: LogOptions,
-) -> Result<(), Failure> {
-    let budget = Budget::new(BudgetLimits {
-        read_cursors_max: 0,
-        ..BudgetLimits::default()
-    });
-    let opening = Opening {
-        budget,
-        is_durable: false,
-    };
-    let opened = PartitionLog::open_with(disk.clone(), directory, 1, options, opening).await?;
-    for (name, cold) in [("disk", true), ("page cache", false)] {
-        if cold {
-            forget(directory)?;
+    let going_on = open(&disk, directory, true).await?;
+    let forgetful = open(&disk, directory, false).await?;
+    for (name, is_cold) in [("disk", true), ("page cache", false)] {
+        let mut figures = vec![Figures::new(); WAYS.len()];
+        // Each round begins with another way: what runs first or last must not win by that.
+        for round in 0..ROUNDS {
+            for place in 0..WAYS.len() {
+                let number = (round + place) % WAYS.len();
+                let (_, messages, has_cursors) = WAYS[number];
+                if is_cold {
+                    forget(directory)?;
+                }
+                let log = if has_cursors { &going_on } else { &forgetful };
+                measure(&mut figures[number], async || match messages {
+                    0 => read_plain(directory),
+                    messages => consume(log, messages).await,
+                })
+                .await?;
+            }
         }
-        let what = format!("1000 a poll, not going on, from the {name}");
-        measure(&what, async || consume(&opened.0, 1_000).await).await?;
+        for ((what, ..), figures) in WAYS.iter().zip(&figures) {
+            print(&format!("{what}, from the {name}"), figures);
+        }
     }
-    opened.0.close().await?;
+    let mut figures = Figures::new();
+    for _ in 0..ROUNDS {
+        measure(&mut figures, async || {
+            let all = (0..consumers).map(|_| consume(&going_on, 1_000));
+            let mut bytes = 0;
+            for read in futures_util::future::join_all(all).await {
+                bytes += read?;
+            }
+            Ok(bytes)
+        })
+        .await?;
+    }
+    print(
+        &format!("{consumers} consumers, from the page cache"),
+        &figures,
+    );
+    let stored = going_on.read(0, MESSAGES, usize::MAX).await?.parts.concat();
+    let stored: Bytes = stored.into();
+    let mut figures = Figures::new();
+    for _ in 0..ROUNDS {
+        measure(&mut figures, async || {
+            for _ in 0..200 {
+                std::hint::black_box(BatchView::parse(std::hint::black_box(&stored))?);
+            }
+            Ok(200 * stored.len() as u64)
+        })
+        .await?;
+    }
+    print("checksums alone, from memory", &figures);
+    going_on.close().await?;
+    forgetful.close().await?;
+    disk.drain().await;
     Ok(())
 }
 
