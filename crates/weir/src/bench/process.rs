@@ -383,7 +383,7 @@ pub(crate) fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
 /// What a process has cost so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Time on a processor, of all its living threads.
+    /// Time on a processor, of all its threads, also those that have ended.
     pub(crate) cpu: Duration,
     /// Memory that it holds now, and most that it ever held.
     pub(crate) resident_bytes: u64,
@@ -391,22 +391,16 @@ pub(crate) struct Usage {
 }
 
 /// What a process of this machine has cost so far, `None` when it cannot be looked into.
+///
+/// The system rounds to ticks of 10 ms, but its sum keeps the time of threads that have ended:
+/// the kernel's workers of a ring come and go.
 pub(crate) fn usage(process: u32) -> Option<Usage> {
-    let base = PathBuf::from(format!("/proc/{process}"));
-    let mut nanoseconds = 0u64;
-    for thread in std::fs::read_dir(base.join("task")).ok()? {
-        // A thread that ends meanwhile takes its time with it; servers keep theirs.
-        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        nanoseconds += text.split(' ').next()?.parse::<u64>().ok()?;
-    }
-    let status = std::fs::read_to_string(base.join("status")).ok()?;
-    let kilobytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
+    let process = procfs::process::Process::new(i32::try_from(process).ok()?).ok()?;
+    let (stat, status) = (process.stat().ok()?, process.status().ok()?);
+    let milliseconds = (stat.utime + stat.stime) * 1_000 / procfs::ticks_per_second();
     Some(Usage {
-        cpu: Duration::from_nanos(nanoseconds),
-        resident_bytes: kilobytes("VmRSS:")? * 1024,
-        resident_peak_bytes: kilobytes("VmHWM:")? * 1024,
+        cpu: Duration::from_millis(milliseconds),
+        resident_bytes: status.vmrss? * 1024,
+        resident_peak_bytes: status.vmhwm? * 1024,
     })
 }
