@@ -8,7 +8,7 @@ use iggy::prelude::*;
 
 use crate::client::*;
 use crate::harness::{
-    Driver, Options, PATIENCE, Server, Setup, Transport, files_below, matrix, random, run, until,
+    Driver, Options, Server, Setup, Transport, files_below, matrix, random, run, until,
 };
 use crate::http::get;
 
