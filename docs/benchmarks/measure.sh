@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures every figure of docs/benchmarks.md anew: 20 minutes on a machine that does nothing
-# else. With `short`, without the two runs of the seed's workload at full length: 10 minutes.
+# Measures every figure of docs/benchmarks.md anew: a quarter of an hour on a machine that does nothing
+# else. With `short`, without the two runs of the seed's workload at full length: 7 minutes.
 #
 #     docs/benchmarks/measure.sh [short]
 #
@@ -36,7 +36,7 @@ run consumer-self-test pinned-consumer compare --bridge --self-test --unlimited 
 # What a connection costs.
 run idle-connections idle-connections compare --connections 1000
 
-# The log itself beside the disk under the target directory: 4 minutes, 5 GB of space.
+# The log itself beside the disk under the target directory: 1 minute, 5 GB of space.
 echo
 echo "== weir bench storage"
 "$weir" bench storage target --json "$out/storage.json"
