@@ -392,14 +392,20 @@ pub(crate) struct Usage {
 
 /// What a process of this machine has cost so far, `None` when it cannot be looked into.
 ///
-/// The system rounds to ticks of 10 ms, but its sum keeps the time of threads that have ended:
-/// the kernel's workers of a ring come and go.
+/// Threads tell their time to the nanosecond, but take it with them when they end, as the
+/// kernel's workers of a ring do; the process keeps it, in ticks of 10 ms. The larger one counts.
 pub(crate) fn usage(process: u32) -> Option<Usage> {
     let process = procfs::process::Process::new(i32::try_from(process).ok()?).ok()?;
     let (stat, status) = (process.stat().ok()?, process.status().ok()?);
     let milliseconds = (stat.utime + stat.stime) * 1_000 / procfs::ticks_per_second();
+    // One that ends while the others are looked at is left out.
+    let nanoseconds = process
+        .tasks()
+        .ok()?
+        .filter_map(|task| Some(task.ok()?.schedstat().ok()?.sum_exec_runtime))
+        .sum();
     Some(Usage {
-        cpu: Duration::from_millis(milliseconds),
+        cpu: Duration::from_millis(milliseconds).max(Duration::from_nanos(nanoseconds)),
         resident_bytes: status.vmrss? * 1024,
         resident_peak_bytes: status.vmhwm? * 1024,
     })
