@@ -4,37 +4,20 @@
 use std::cell::Cell;
 
 use bytes::Bytes;
-use ws_proto::deflate::{Compressor, Inflater, Options, Parameters, Pool, Session};
+use ws_proto::deflate::{Compressor, Inflater, Options, Parameters, Pool};
 use ws_proto::handshake::{
     ClientHandshake, ClientOptions, ClientVerdict, HandshakeError, HandshakeLimits, Refusal,
     ServerHandshake, ServerOptions, ServerVerdict,
 };
 use ws_proto::testing::fuzz::fuzz_deflate;
 use ws_proto::testing::pair::{Cut, Pair};
-use ws_proto::testing::{Dice, Seen, client_frame, drain, feed, test_masking_key};
+use ws_proto::testing::{
+    Dice, Seen, client_frame, deflate_sessions, drain, feed, test_masking_key,
+};
 use ws_proto::{Config, Connection, Limits, MessageKind, ProtocolError};
 
-/// What both ends agree on when a client with these options meets a server with those.
-fn negotiate(client: Options, server: Options) -> (Session, Session) {
-    let mut client_options = ClientOptions::new("a", "/");
-    client_options.deflate = Some(client);
-    let mut client = ClientHandshake::new(client_options, [1; 16]).unwrap();
-    let ServerVerdict::Upgrade(upgrade) =
-        ServerHandshake::new(HandshakeLimits::DEFAULT).handle_bytes(&client.request())
-    else {
-        panic!("the request is no upgrade");
-    };
-    let mut server_options = ServerOptions::default();
-    server_options.deflate = Some(server);
-    let accepted = upgrade.accept(&server_options).unwrap();
-    let Ok(ClientVerdict::Accepted(verdict)) = client.handle_bytes(&accepted.response) else {
-        panic!("the response was not accepted: {:?}", accepted.response);
-    };
-    (verdict.deflate.unwrap(), accepted.deflate.unwrap())
-}
-
 fn config(options: Options) -> Config {
-    let (client, server) = negotiate(options, options);
+    let (client, server) = deflate_sessions(options, options);
     assert_eq!(client.parameters(), server.parameters());
     let mut config = Config::default();
     config.deflate = Some(server);

@@ -1,8 +1,11 @@
 //! Every first and second byte of a frame, with every form of length, in every state and role,
 //! against a table of verdicts that knows nothing of the parser.
 
+use std::ops::Range;
+
+use ws_proto::deflate::{Options, Session};
 use ws_proto::frame::{Expectation, parse};
-use ws_proto::testing::{Seen, feed, test_masking_key};
+use ws_proto::testing::{Seen, deflate_sessions, drain, feed, test_masking_key};
 use ws_proto::{Config, Connection, ProtocolError, Role};
 
 const FRAME_BYTES_MAX: u64 = 1 << 24;
@@ -145,26 +148,89 @@ fn the_parser_agrees_with_the_table() {
     }
 }
 
+/// What is open when the frame comes, as far as it decides about the frame.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    receiver: Role,
+    deflate: bool,
+    /// The first byte of a message's first frame that came before.
+    opened_by: Option<u8>,
+    close_sent: bool,
+}
+
+/// Every combination that there can be: only with compression agreed on can a compressed message
+/// be open.
+fn states() -> Vec<State> {
+    let mut states = Vec::new();
+    for receiver in [Role::Server, Role::Client] {
+        for close_sent in [false, true] {
+            for (deflate, opened_by) in [
+                (false, None),
+                (false, Some(0x02)),
+                (true, None),
+                (true, Some(0x02)),
+                (true, Some(0x42)),
+            ] {
+                states.push(State {
+                    receiver,
+                    deflate,
+                    opened_by,
+                    close_sent,
+                });
+            }
+        }
+    }
+    states
+}
+
+/// A short frame as its sender writes it.
+fn short_frame(sender: Role, first: u8, payload: &[u8]) -> Vec<u8> {
+    let key = test_masking_key();
+    let mut frame = vec![first, payload.len() as u8];
+    if sender == Role::Client {
+        frame[1] |= 0x80;
+        frame.extend(key);
+        frame.extend(payload.iter().zip(key).map(|(byte, key)| byte ^ key));
+    } else {
+        frame.extend(payload);
+    }
+    frame
+}
+
+/// What is written because of a header: an empty frame is complete with it. Behind our own Close
+/// there is nothing (RFC 6455 §5.5.1), whatever comes.
+fn answer(wire: &[u8], verdict: Result<u64, ProtocolError>, state: &State) -> Vec<u8> {
+    if state.close_sent {
+        return Vec::new();
+    }
+    match (verdict, wire[0]) {
+        (Err(ProtocolError::FrameTooBig), _) => {
+            short_frame(state.receiver, 0x88, &1009_u16.to_be_bytes())
+        }
+        (Err(_), _) => short_frame(state.receiver, 0x88, &1002_u16.to_be_bytes()),
+        (Ok(0), 0x88) => short_frame(state.receiver, 0x88, &[]),
+        (Ok(0), 0x89) => short_frame(state.receiver, 0x8A, &[]),
+        (Ok(_), _) => Vec::new(),
+    }
+}
+
 /// The same through a connection, cut at every byte: the state that a cut leaves behind changes
 /// no verdict. (The payload is left out: where nothing is wrong, nothing happens yet.)
 #[test]
 fn a_connection_agrees_with_the_table() {
-    for (receiver, message_open) in [
-        (Role::Server, false),
-        (Role::Server, true),
-        (Role::Client, false),
-        (Role::Client, true),
-    ] {
+    let (_, session) = deflate_sessions(Options::DEFAULT, Options::DEFAULT);
+    for state in states() {
         let expect = Expectation {
-            receiver,
-            rsv1_negotiated: false,
-            message_open,
+            receiver: state.receiver,
+            rsv1_negotiated: state.deflate,
+            message_open: state.opened_by.is_some(),
             frame_bytes_max: FRAME_BYTES_MAX,
         };
         for_each_header(|wire| {
-            let failure = verdict(wire, &expect).err();
-            for cut in 0..wire.len() {
-                let mut connection = connection(receiver, message_open);
+            let verdict = verdict(wire, &expect);
+            let answer = answer(wire, verdict, &state);
+            for cut in cuts(wire) {
+                let mut connection = connection(&state, session);
                 let mut seen = feed(&mut connection, &wire[..cut]);
                 seen.extend(feed(&mut connection, &wire[cut..]));
                 let failed = seen.iter().find_map(|seen| match seen {
@@ -172,24 +238,42 @@ fn a_connection_agrees_with_the_table() {
                     _ => None,
                 });
                 // An empty Close frame is complete, every other one waits or is harmless.
-                assert_eq!(failed, failure, "{wire:02X?} at {cut}, {expect:?}");
-                assert_eq!(connection.failure(), failure);
+                assert_eq!(failed, verdict.err(), "{wire:02X?} at {cut}, {state:?}");
+                assert_eq!(connection.failure(), failed);
+                let written = drain(&mut connection);
+                assert_eq!(written, answer, "{wire:02X?} at {cut}, {state:?}");
             }
         });
     }
 }
 
-fn connection(receiver: Role, message_open: bool) -> Connection {
-    let mut connection = match receiver {
-        Role::Server => Connection::server(Config::default()),
-        Role::Client => Connection::client(Config::default(), test_masking_key),
+/// Every one; but of the many short lengths that only differ in how much would follow, each gets
+/// another one with each first byte.
+fn cuts(wire: &[u8]) -> Range<usize> {
+    match wire[1] & 0x7F {
+        3..=124 => {
+            let cut = usize::from(wire[0].wrapping_add(wire[1])) % wire.len();
+            cut..cut + 1
+        }
+        _ => 0..wire.len(),
+    }
+}
+
+fn connection(state: &State, session: Session) -> Connection {
+    let mut config = Config::default();
+    config.deflate = state.deflate.then_some(session);
+    let (mut connection, sender) = match state.receiver {
+        Role::Server => (Connection::server(config), Role::Client),
+        Role::Client => (Connection::client(config, test_masking_key), Role::Server),
     };
-    if message_open {
-        let open: &[u8] = match receiver {
-            Role::Server => &[0x02, 0x80, 0, 0, 0, 0],
-            Role::Client => &[0x02, 0x00],
-        };
-        assert!(feed(&mut connection, open).is_empty());
+    if let Some(first) = state.opened_by {
+        let open = short_frame(sender, first, &[]);
+        assert!(feed(&mut connection, &open).is_empty());
+    }
+    if state.close_sent {
+        connection.close(None).expect("it is open");
+        let close = short_frame(state.receiver, 0x88, &[]);
+        assert_eq!(drain(&mut connection), close);
     }
     connection
 }

@@ -9,6 +9,13 @@ pub mod pair;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+#[cfg(feature = "deflate")]
+use crate::deflate::{Options, Session};
+#[cfg(feature = "deflate")]
+use crate::handshake::{
+    ClientHandshake, ClientOptions, ClientVerdict, HandshakeLimits, ServerHandshake, ServerOptions,
+    ServerVerdict,
+};
 use crate::{CloseFrame, Connection, Event, MessageKind, Payload, ProtocolError, Transmit};
 
 /// Pseudo-random numbers that a seed repeats (SplitMix64).
@@ -46,6 +53,32 @@ impl Dice {
 #[must_use]
 pub fn test_masking_key() -> [u8; 4] {
     [0x37, 0xFA, 0x21, 0x3D]
+}
+
+/// What both ends have in force when a client with these options meets a server with those.
+///
+/// # Panics
+/// If they do not agree on compression.
+#[cfg(feature = "deflate")]
+#[must_use]
+pub fn deflate_sessions(client: Options, server: Options) -> (Session, Session) {
+    let mut client_options = ClientOptions::new("a", "/");
+    client_options.deflate = Some(client);
+    let mut client = ClientHandshake::new(client_options, [1; 16]).unwrap();
+    let ServerVerdict::Upgrade(upgrade) =
+        ServerHandshake::new(HandshakeLimits::DEFAULT).handle_bytes(&client.request())
+    else {
+        panic!("the request is no upgrade");
+    };
+    let server_options = ServerOptions {
+        deflate: Some(server),
+        ..ServerOptions::default()
+    };
+    let accepted = upgrade.accept(&server_options).unwrap();
+    let Ok(ClientVerdict::Accepted(verdict)) = client.handle_bytes(&accepted.response) else {
+        panic!("the response was not accepted: {:?}", accepted.response);
+    };
+    (verdict.deflate.unwrap(), accepted.deflate.unwrap())
 }
 
 /// An event whose payload was copied out of its chunk.
