@@ -486,20 +486,20 @@ impl Link {
 
     /// Looks at the clock of an open connection. When to look again.
     pub(crate) fn tick(&mut self, now_ms: u64) -> Option<u64> {
-        if !self.core.is_open() {
+        if self.finished || !self.core.is_open() {
             // The driver looks at the clock of its end.
             return None;
         }
         let tick_ms = now_ms + self.tick_ms();
-        if self.core.poll_timeout(now_ms)? <= now_ms && !self.handle_deadline(now_ms) {
+        let is_due = |at_ms: Option<u64>| at_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        if is_due(self.core.poll_timeout(now_ms)) && !self.handle_deadline(now_ms) {
             return Some(tick_ms);
         }
         self.summon();
-        let next_ms = self.core.poll_timeout(now_ms)?;
-        Some(if next_ms <= now_ms {
-            tick_ms
-        } else {
-            next_ms.min(tick_ms)
+        // After a ping nothing may be due until the peer has spoken, which the next tick sees.
+        Some(match self.core.poll_timeout(now_ms) {
+            Some(next_ms) if next_ms > now_ms => next_ms.min(tick_ms),
+            _ => tick_ms,
         })
     }
 
