@@ -3,13 +3,14 @@
 //! A connection that waits has no task of its own beside its user's. Whatever happens without
 //! its user goes through a list that the attendant works off once per turn: messages that were
 //! queued and have not left yet, receives to stop, connections that are to be driven or closed.
-//! It also keeps the clock of all of them.
+//! It also keeps the clock of all of them. What panics on the way fails its own connection.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -19,7 +20,7 @@ use compio_runtime::Runtime;
 use compio_runtime::time::Sleep;
 
 use crate::driver;
-use crate::link::Link;
+use crate::link::{Link, contained};
 use crate::pooled::Pooled;
 
 type SharedLink = Rc<RefCell<Link>>;
@@ -149,7 +150,8 @@ impl Future for Attending {
         // What is listed from here on wakes it again.
         attendant.woken.set(false);
         for receive in attendant.receives.take() {
-            receive.stop();
+            // A receive that cannot be stopped goes on; it must not stop the others' attendant.
+            let _ = catch_unwind(AssertUnwindSafe(|| receive.stop()));
         }
         this.attend_links();
         this.poll_alarms(context);
@@ -161,8 +163,7 @@ impl Attending {
     fn attend_links(&mut self) {
         std::mem::swap(&mut self.links, &mut *self.attendant.links.borrow_mut());
         for link in self.links.drain(..) {
-            let drive = link.borrow_mut().attend();
-            if drive {
+            if contained(&link, Link::attend) == Some(true) {
                 driver::start(link);
             }
         }
@@ -195,8 +196,8 @@ impl Attending {
             let Some(shared) = link.upgrade() else {
                 continue;
             };
-            let next_ms = shared.borrow_mut().tick(now_ms);
-            if let Some(next_ms) = next_ms {
+            let next_ms = contained(&shared, |link| link.tick(now_ms));
+            if let Some(next_ms) = next_ms.flatten() {
                 self.attendant.set_alarm(next_ms.max(now_ms + 1), link);
             }
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use compio_runtime::time::Sleep;
 
 use crate::attendant::now_ms;
-use crate::link::Link;
+use crate::link::{Link, contained};
 
 struct Driver {
     link: Rc<RefCell<Link>>,
@@ -33,31 +33,35 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let link = &mut *this.link.borrow_mut();
-        link.set_driver(context);
-        loop {
-            link.poll_writes(context);
-            if link.poll_ending(context).is_ready() || !link.needs_driver() {
-                link.drop_driver();
-                return Poll::Ready(());
-            }
-            if link.core.is_open() {
-                // The attendant looks at the clock.
-                return Poll::Pending;
-            }
-            let now_ms = now_ms();
-            let Some(deadline_ms) = link.core.poll_timeout(now_ms) else {
-                return Poll::Pending;
-            };
-            if deadline_ms <= now_ms {
-                link.handle_deadline(now_ms);
-                link.finish();
-                link.drop_driver();
-                return Poll::Ready(());
-            }
-            ready!(this.alarm.poll(context, deadline_ms, now_ms));
+        let Driver { link, alarm } = self.get_mut();
+        // After a panic there is nothing left to drive.
+        contained(link, |link| poll_drive(link, alarm, context)).unwrap_or(Poll::Ready(()))
+    }
+}
+
+fn poll_drive(link: &mut Link, alarm: &mut Alarm, context: &mut Context<'_>) -> Poll<()> {
+    link.set_driver(context);
+    loop {
+        link.poll_writes(context);
+        if link.poll_ending(context).is_ready() || !link.needs_driver() {
+            link.drop_driver();
+            return Poll::Ready(());
         }
+        if link.core.is_open() {
+            // The attendant looks at the clock.
+            return Poll::Pending;
+        }
+        let now_ms = now_ms();
+        let Some(deadline_ms) = link.core.poll_timeout(now_ms) else {
+            return Poll::Pending;
+        };
+        if deadline_ms <= now_ms {
+            link.handle_deadline(now_ms);
+            link.finish();
+            link.drop_driver();
+            return Poll::Ready(());
+        }
+        ready!(alarm.poll(context, deadline_ms, now_ms));
     }
 }
 

@@ -79,6 +79,8 @@ pub(crate) enum End {
     Tls(TlsError),
     Protocol(ProtocolError),
     Closed(Option<CloseFrame>),
+    /// Something panicked while nobody's call was there to carry it.
+    Panic,
 }
 
 impl From<&io::Error> for End {
@@ -105,6 +107,7 @@ impl From<&End> for Error {
             End::Tls(error) => Error::Tls(error.clone()),
             End::Protocol(error) => Error::Protocol(*error),
             End::Closed(frame) => Error::Closed(frame.clone()),
+            End::Panic => Error::Io(io::Error::other("its background work panicked")),
         }
     }
 }

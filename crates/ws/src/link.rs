@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -601,6 +602,16 @@ impl Link {
         self.wake_waiters();
     }
 
+    /// Gives up after a panic. Its state is not to be trusted any more: what was received is not
+    /// delivered and what is queued is not written.
+    fn abandon(&mut self) {
+        self.inbox = Inbox::default();
+        self.received_all = true;
+        self.end.get_or_insert_with(|| Box::new(End::Panic));
+        self.write_end.get_or_insert_with(|| Box::new(End::Panic));
+        self.finish();
+    }
+
     /// Parses and forgets; the peer's Close must still be seen.
     fn empty_inbox(&mut self) {
         while self.inbox.pop(&mut self.core).is_some() {}
@@ -624,6 +635,17 @@ impl Link {
             self.waiters.drain(..).for_each(Waker::wake);
         }
     }
+}
+
+/// Does what a connection needs while none of its handles calls. A panic in it fails this
+/// connection; the other ones that the caller serves never hear of it.
+pub(crate) fn contained<T>(link: &RefCell<Link>, work: impl FnOnce(&mut Link) -> T) -> Option<T> {
+    // What the panic leaves behind is only abandoned.
+    let done = catch_unwind(AssertUnwindSafe(|| work(&mut link.borrow_mut())));
+    if done.is_err() {
+        link.borrow_mut().abandon();
+    }
+    done.ok()
 }
 
 fn set_waker(slot: &mut Option<Waker>, context: &mut Context<'_>) {
