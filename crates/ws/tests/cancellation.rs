@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use support::tungstenite::{self, Message as Theirs};
-use support::{joined, listen, on_driver, on_each_driver, pattern, poll_at_most, turn};
-use ws::{Config, DriverChoice, Incoming, Message, RuntimeOptions, WebSocket};
+use support::{accept, joined, listen, on_driver, on_each_driver, pattern, poll_at_most, turn};
+use ws::{Config, DriverChoice, Message, RuntimeOptions, WebSocket};
 
 const COUNT: usize = 400;
 
@@ -46,11 +46,7 @@ async fn server(config: Config) -> (WebSocket, std::thread::JoinHandle<()>) {
                 .is_none_or(|message| message.expect("close").is_close())
         );
     });
-    let (stream, _) = listener.accept().await.expect("accept");
-    match ws::accept_with(stream, &config).await.expect("handshake") {
-        Incoming::WebSocket { socket, .. } => (socket, client),
-        Incoming::Http { .. } => panic!("no upgrade"),
-    }
+    (accept(&listener, &config).await, client)
 }
 
 /// `recv` and `send` are polled 0, 1, 2 … times and dropped, over and over, on a queue that is

@@ -7,32 +7,13 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use support::tungstenite::{self, Message as Theirs};
-use support::{joined, listen, on_each_driver, raw};
-use ws::{CloseCode, CloseFrame, Config, Error, Incoming, Message, ProtocolError, WebSocket};
-
-async fn accept(listener: &compio_net::TcpListener, config: &Config) -> WebSocket {
-    let (stream, _) = listener.accept().await.expect("accept");
-    match ws::accept_with(stream, config).await.expect("handshake") {
-        Incoming::WebSocket { socket, .. } => socket,
-        Incoming::Http { .. } => panic!("no upgrade"),
-    }
-}
+use support::{accept, echo_to_end, joined, listen, on_each_driver, raw};
+use ws::{CloseCode, CloseFrame, Config, Error, Message, ProtocolError};
 
 fn frame(code: CloseCode, reason: &str) -> CloseFrame {
     CloseFrame {
         code,
         reason: reason.into(),
-    }
-}
-
-/// The rest of a script that echoes; returns why the connection ended.
-async fn echo_to_end(socket: &mut WebSocket) -> Error {
-    loop {
-        match socket.recv().await {
-            Ok(message) if message.is_data() => socket.send(message).await.expect("send"),
-            Ok(_) => {}
-            Err(error) => return error,
-        }
     }
 }
 

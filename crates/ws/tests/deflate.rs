@@ -3,19 +3,13 @@
 
 mod support;
 
-use support::{listen, on_each_driver, pattern};
-use ws::{Config, Error, Incoming, Message, MessageKind, PreparedMessage, ProtocolError};
+use support::{accept, listen, on_each_driver, pattern};
+use ws::{Config, Error, Message, MessageKind, PreparedMessage, ProtocolError};
 
 async fn pair(server: Config, client: Config) -> (ws::WebSocket, ws::WebSocket) {
     let (listener, url) = listen().await;
-    let accept = async {
-        let (stream, _) = listener.accept().await.expect("accept");
-        match ws::accept_with(stream, &server).await.expect("handshake") {
-            Incoming::WebSocket { socket, .. } => socket,
-            Incoming::Http { .. } => panic!("no upgrade"),
-        }
-    };
-    let (server, client) = futures_util::join!(accept, ws::connect_with(&url, &client));
+    let connect = ws::connect_with(&url, &client);
+    let (server, client) = futures_util::join!(accept(&listener, &server), connect);
     (server, client.expect("connect"))
 }
 

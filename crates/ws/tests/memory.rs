@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::{on_each_driver, turn};
-use ws::{Config, Incoming, WebSocket};
+use ws::{Config, WebSocket};
 
 /// The documented bound: heap bytes of the library for one idle connection.
 const IDLE_CONNECTION_BYTES_MAX: isize = 2048;
@@ -34,13 +34,7 @@ async fn pairs(count: usize, (scheme, config): &(&str, Config)) -> Vec<(WebSocke
     let url = url.replace("ws://", scheme);
     let mut pairs = Vec::with_capacity(count);
     for _ in 0..count {
-        let accept = async {
-            let (stream, _) = listener.accept().await.expect("accept");
-            match ws::accept_with(stream, config).await.expect("handshake") {
-                Incoming::WebSocket { socket, .. } => socket,
-                Incoming::Http { .. } => panic!("no upgrade"),
-            }
-        };
+        let accept = support::accept(&listener, config);
         let (server, client) = futures_util::join!(accept, ws::connect_with(&url, config));
         pairs.push((server, client.expect("connect")));
     }

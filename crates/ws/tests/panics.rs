@@ -10,16 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use support::{joined, listen, on_each_driver, raw};
-use ws::{CloseCode, Config, Error, Incoming, Message, WebSocket};
-
-async fn accept(listener: &compio_net::TcpListener, config: &Config) -> WebSocket {
-    let (stream, _) = listener.accept().await.expect("accept");
-    match ws::accept_with(stream, config).await.expect("handshake") {
-        Incoming::WebSocket { socket, .. } => socket,
-        Incoming::Http { .. } => panic!("no upgrade"),
-    }
-}
+use support::{accept, joined, listen, on_each_driver, raw};
+use ws::{CloseCode, Config, Error, Message};
 
 /// A user's waker that panics the first time that it is woken.
 #[derive(Default)]

@@ -4,10 +4,10 @@ mod support;
 
 use futures_util::{SinkExt, StreamExt};
 use support::tungstenite::{self, Message as Theirs};
-use support::{joined, listen, on_each_driver, pattern};
+use support::{accept, echo_to_end, joined, listen, on_each_driver, pattern};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use ws::{Error, Message, MessageKind, WebSocket};
+use ws::{Error, Message, MessageKind};
 
 /// Every length form of a frame and its neighbours (RFC 6455 §5.2), one chunk and its neighbours,
 /// and lengths that are received into their own allocation.
@@ -27,16 +27,6 @@ const SIZES: [usize; 14] = [
     1 << 20,
     16 << 20,
 ];
-
-async fn echo_until_closed(socket: &mut WebSocket) -> Error {
-    loop {
-        match socket.recv().await {
-            Ok(message) if message.is_data() => socket.send(message).await.expect("send"),
-            Ok(_) => {}
-            Err(error) => return error,
-        }
-    }
-}
 
 #[test]
 fn a_server_echoes_every_size_of_text_and_binary() {
@@ -62,7 +52,7 @@ fn a_server_echoes_every_size_of_text_and_binary() {
         let (stream, _) = listener.accept().await.expect("accept");
         let mut socket = ws::accept(stream).await.expect("handshake");
         assert!(matches!(
-            echo_until_closed(&mut socket).await,
+            echo_to_end(&mut socket).await,
             Error::Closed(None)
         ));
         joined(client).await;
@@ -122,7 +112,7 @@ fn many_messages_in_one_write_keep_their_order() {
         });
         let (stream, _) = listener.accept().await.expect("accept");
         let mut socket = ws::accept(stream).await.expect("handshake");
-        echo_until_closed(&mut socket).await;
+        echo_to_end(&mut socket).await;
         joined(client).await;
     });
 }
@@ -168,7 +158,7 @@ fn fragments_become_one_message_and_control_frames_pass_between_them() {
         let message = socket.recv().await.expect("text");
         assert_eq!(message, Message::text("text€"));
         socket.send(message).await.expect("send");
-        echo_until_closed(&mut socket).await;
+        echo_to_end(&mut socket).await;
         joined(client).await;
     });
 }
@@ -236,12 +226,8 @@ fn parts_are_one_message_however_many_writes_and_frames_they_need() {
             let small = client.next().await.expect("message").expect("message");
             assert_eq!(small, Theirs::text("abc"));
         });
-        let (stream, _) = listener.accept().await.expect("accept");
         let config = ws::Config::new().limits(|limits| limits.send_frame_bytes_max = 1 << 20);
-        let incoming = ws::accept_with(stream, &config).await.expect("handshake");
-        let ws::Incoming::WebSocket { mut socket, .. } = incoming else {
-            panic!("no upgrade")
-        };
+        let mut socket = accept(&listener, &config).await;
         socket
             .send_parts(MessageKind::Binary, parts)
             .await
@@ -253,7 +239,7 @@ fn parts_are_one_message_however_many_writes_and_frames_they_need() {
             .expect("send");
         socket.flush().await.expect("flush");
         assert_eq!(socket.queued_bytes(), 0);
-        echo_until_closed(&mut socket).await;
+        echo_to_end(&mut socket).await;
         joined(client).await;
     });
 }

@@ -6,16 +6,8 @@ use std::io::{Read, Write};
 
 use futures_util::{SinkExt, StreamExt};
 use support::tungstenite::{self, Message as Theirs};
-use support::{joined, listen, on_each_driver, pattern, poll_at_most, raw, turn};
-use ws::{Config, Error, Incoming, Message, MessageKind, Part, Piece, ProtocolError, WebSocket};
-
-async fn accept(listener: &compio_net::TcpListener, config: &Config) -> WebSocket {
-    let (stream, _) = listener.accept().await.expect("accept");
-    match ws::accept_with(stream, config).await.expect("handshake") {
-        Incoming::WebSocket { socket, .. } => socket,
-        Incoming::Http { .. } => panic!("no upgrade"),
-    }
-}
+use support::{accept, joined, listen, on_each_driver, pattern, poll_at_most, raw, turn};
+use ws::{Config, Error, Message, MessageKind, Part, Piece, ProtocolError, WebSocket};
 
 async fn pair(config: &Config) -> (WebSocket, WebSocket) {
     let (listener, url) = listen().await;

@@ -9,7 +9,7 @@ use std::io::Write;
 use bytes::Bytes;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use support::{joined, listen, on_each_driver, raw};
-use ws::{Config, Error, Incoming, MessageKind, Part, WebSocket};
+use ws::{Config, Error, MessageKind, Part, WebSocket};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -28,12 +28,8 @@ fn live_bytes() -> isize {
 }
 
 async fn accept(listener: &compio_net::TcpListener) -> WebSocket {
-    let (stream, _) = listener.accept().await.expect("accept");
     let config = Config::new().streamed_bytes_max(u64::MAX);
-    match ws::accept_with(stream, &config).await.expect("handshake") {
-        Incoming::WebSocket { socket, .. } => socket,
-        Incoming::Http { .. } => panic!("no upgrade"),
-    }
+    support::accept(listener, &config).await
 }
 
 /// Receives one message; returns its length and how much the heap grew meanwhile at most.

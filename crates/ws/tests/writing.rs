@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{joined, listen, on_each_driver, tungstenite, turn};
+use support::{accept, joined, listen, on_each_driver, tungstenite, turn};
 use ws::{Message, PreparedMessage};
 
 /// A payload that says which message it is.
@@ -44,13 +44,7 @@ fn in_order(config: &ws::Config) {
             }
             index
         });
-        let (stream, _) = listener.accept().await.expect("accept");
-        let Ok(ws::Incoming::WebSocket {
-            socket: mut server, ..
-        }) = ws::accept_with(stream, config).await
-        else {
-            panic!("no WebSocket");
-        };
+        let mut server = accept(&listener, config).await;
         for index in 0..COUNT {
             let payload = payload(index);
             match index % 3 {

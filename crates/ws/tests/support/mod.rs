@@ -11,7 +11,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use ws::{DriverChoice, DriverKind, RuntimeOptions, build_runtime};
+use ws::{
+    Config, DriverChoice, DriverKind, Error, Incoming, RuntimeOptions, WebSocket, build_runtime,
+};
 
 /// Runs `test` once on each driver, each on a runtime of its own.
 pub fn on_each_driver<F: Future>(test: impl Fn(DriverKind) -> F) {
@@ -101,6 +103,26 @@ pub async fn listen() -> (compio_net::TcpListener, String) {
         .expect("bind");
     let url = format!("ws://{}/", listener.local_addr().expect("address"));
     (listener, url)
+}
+
+/// The server's end of the next connection.
+pub async fn accept(listener: &compio_net::TcpListener, config: &Config) -> WebSocket {
+    let (stream, _) = listener.accept().await.expect("accept");
+    match ws::accept_with(stream, config).await.expect("handshake") {
+        Incoming::WebSocket { socket, .. } => socket,
+        Incoming::Http { request, .. } => panic!("no upgrade: {request:?}"),
+    }
+}
+
+/// Sends every data message back; returns why the connection ended.
+pub async fn echo_to_end(socket: &mut WebSocket) -> Error {
+    loop {
+        match socket.recv().await {
+            Ok(message) if message.is_data() => socket.send(message).await.expect("send"),
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+    }
 }
 
 /// The peer that nobody here wrote: tokio-tungstenite on a thread of its own.

@@ -9,7 +9,7 @@ use ws::tls::rustls::{self, ClientConnection, StreamOwned};
 use ws::{CloseCode, Config, Error, Handshake, Incoming, Message, TlsError};
 
 use crate::authority::Authority;
-use crate::support::{joined, listen, on_each_driver, raw};
+use crate::support::{accept, joined, listen, on_each_driver, raw};
 
 /// What the server says of a client that does `script` on the naked socket; the script's result.
 async fn served<T: Send + 'static>(
@@ -46,6 +46,16 @@ fn open_websocket(client: &mut TlsClient) {
     let mut head = vec![0; raw::RESPONSE.len()];
     client.read_exact(&mut head).expect("read");
     assert_eq!(String::from_utf8_lossy(&head), raw::RESPONSE);
+}
+
+/// The record with a message, which is not sent.
+fn sealed(client: &mut TlsClient, payload: &[u8]) -> Vec<u8> {
+    let frame = raw::frame(0x82, payload);
+    client.conn.writer().write_all(&frame).expect("queued");
+    let mut record = Vec::new();
+    client.conn.write_tls(&mut record).expect("sealed");
+    assert!(record.len() > frame.len());
+    record
 }
 
 #[test]
@@ -234,12 +244,8 @@ fn after_the_closing_handshake_an_end_without_goodbye_is_no_failure() {
             // The server says goodbye, or this would be an error.
             client.read_to_end(&mut Vec::new()).expect("close_notify");
         });
-        let (stream, _) = listener.accept().await.expect("accept");
         let config = authority.identity().server_config();
-        let Ok(Incoming::WebSocket { mut socket, .. }) = ws::accept_with(stream, &config).await
-        else {
-            panic!("no WebSocket");
-        };
+        let mut socket = accept(&listener, &config).await;
         socket.close(CloseCode::NORMAL, "").await.expect("in order");
         joined(client).await;
     });
@@ -257,32 +263,15 @@ fn a_broken_record_fails_the_connection_behind_what_was_whole() {
             let mut client = tls_client(stream, &tls);
             open_websocket(&mut client);
             // One write: a good record, then one whose tag is wrong.
-            let mut bytes = Vec::new();
-            client
-                .conn
-                .writer()
-                .write_all(&raw::frame(0x82, b"good"))
-                .expect("queued");
-            client.conn.write_tls(&mut bytes).expect("sealed");
-            let good_bytes = bytes.len();
-            client
-                .conn
-                .writer()
-                .write_all(&raw::frame(0x82, b"bad"))
-                .expect("queued");
-            client.conn.write_tls(&mut bytes).expect("sealed");
-            assert!(bytes.len() > good_bytes);
+            let mut bytes = sealed(&mut client, b"good");
+            bytes.extend(sealed(&mut client, b"bad"));
             *bytes.last_mut().expect("a tag") ^= 1;
             client.sock.write_all(&bytes).expect("write");
             let mut rest = Vec::new();
             let end = client.read_to_end(&mut rest);
             end.expect_err("an alert").to_string()
         });
-        let (stream, _) = listener.accept().await.expect("accept");
-        let Ok(Incoming::WebSocket { mut socket, .. }) = ws::accept_with(stream, &config).await
-        else {
-            panic!("no WebSocket");
-        };
+        let mut socket = accept(&listener, &config).await;
         assert_eq!(
             socket.recv().await.expect("whole"),
             Message::binary(&b"good"[..])
@@ -311,13 +300,7 @@ fn half_a_record_and_then_silence_is_given_up_as_any_silence() {
         let (result, ()) = served(&config, move |stream| {
             let mut client = tls_client(stream, &tls);
             open_websocket(&mut client);
-            let mut bytes = Vec::new();
-            client
-                .conn
-                .writer()
-                .write_all(&raw::frame(0x82, &[7; 5000]))
-                .expect("queued");
-            client.conn.write_tls(&mut bytes).expect("sealed");
+            let bytes = sealed(&mut client, &[7; 5000]);
             client.sock.write_all(&bytes[..2000]).expect("write");
             let _ = client.sock.read_to_end(&mut Vec::new());
         })

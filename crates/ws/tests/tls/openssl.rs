@@ -3,10 +3,10 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
-use ws::{Error, Incoming, Message};
+use ws::{Error, Message};
 
 use crate::authority::Authority;
-use crate::support::{joined, listen, on_each_driver, raw};
+use crate::support::{accept, joined, listen, on_each_driver, raw};
 
 /// Ends the command with the test.
 struct Running(Child);
@@ -81,12 +81,8 @@ fn openssl_opens_a_websocket_and_gets_an_echo_in_each_version() {
                 output.read_to_end(&mut rest).expect("the end");
                 assert_eq!(rest, raw::close_frame(1000));
             });
-            let (stream, _) = listener.accept().await.expect("accept");
             let config = authority.identity().server_config();
-            let Ok(Incoming::WebSocket { mut socket, .. }) = ws::accept_with(stream, &config).await
-            else {
-                panic!("no WebSocket");
-            };
+            let mut socket = accept(&listener, &config).await;
             let message = socket.recv().await.expect("message");
             socket.send(message).await.expect("send");
             assert!(matches!(socket.recv().await, Ok(Message::Close(_))));

@@ -10,11 +10,11 @@ use tokio_tungstenite::WebSocketStream;
 use ws::tls::rustls::pki_types::ServerName;
 use ws::tls::rustls::version::{TLS12, TLS13};
 use ws::tls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use ws::{CloseCode, Config, Error, Incoming, Message, MessageKind, Part, Piece, PreparedMessage};
+use ws::{CloseCode, Error, Message, MessageKind, Part, Piece, PreparedMessage};
 
 use crate::authority::Authority;
 use crate::support::tungstenite::{Message as Theirs, block_on};
-use crate::support::{joined, on_each_driver, pattern};
+use crate::support::{accept, echo_to_end, joined, on_each_driver, pattern};
 
 /// The length forms of a frame, one TLS record, one chunk, and what is received in pieces.
 const SIZES: [usize; 12] = [
@@ -112,27 +112,11 @@ fn a_server_echoes_every_size_in_both_versions_of_tls() {
                     message.expect("a clean end");
                 }
             });
-            let (stream, _) = listener.accept().await.expect("accept");
             let config = authority.identity().server_config();
-            let error = echo(stream, &config).await;
+            let error = echo_to_end(&mut accept(&listener, &config).await).await;
             assert!(matches!(error, Error::Closed(_)), "{error}");
             joined(client).await;
         });
-    }
-}
-
-async fn echo(stream: compio_net::TcpStream, config: &Config) -> Error {
-    let mut socket = match ws::accept_with(stream, config).await {
-        Ok(Incoming::WebSocket { socket, .. }) => socket,
-        Ok(Incoming::Http { request, .. }) => panic!("no WebSocket: {request:?}"),
-        Err(error) => return error,
-    };
-    loop {
-        match socket.recv().await {
-            Ok(message) if message.is_data() => socket.send(message).await.expect("send"),
-            Ok(_) => {}
-            Err(error) => return error,
-        }
     }
 }
 
@@ -186,10 +170,7 @@ fn many_messages_in_one_write_keep_their_order() {
         let authority = Authority::new();
         let (listener, url) = listen().await;
         let server_config = authority.identity().server_config();
-        let server = async {
-            let (stream, _) = listener.accept().await.expect("accept");
-            echo(stream, &server_config).await
-        };
+        let server = async { echo_to_end(&mut accept(&listener, &server_config).await).await };
         let client = async {
             let socket = ws::connect_with(&url, &authority.client_config())
                 .await
@@ -224,12 +205,7 @@ fn pieces_parts_and_a_broadcast_are_the_same_as_without_tls() {
         let parts: Vec<bytes::Bytes> = (0..3000).map(|index| pattern(index, 40).into()).collect();
         let whole = parts.concat();
         let server = async {
-            let (stream, _) = listener.accept().await.expect("accept");
-            let Ok(Incoming::WebSocket { mut socket, .. }) =
-                ws::accept_with(stream, &server_config).await
-            else {
-                panic!("no WebSocket");
-            };
+            let mut socket = accept(&listener, &server_config).await;
             let prepared = PreparedMessage::new(MessageKind::Binary, whole.clone());
             for sender in [socket.sender(), socket.sender()] {
                 sender.send_prepared(&prepared).await.expect("send");
