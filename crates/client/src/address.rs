@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use ws::tls::rustls::ClientConfig;
 
 use crate::error::Error;
 use crate::limits;
@@ -65,6 +68,19 @@ pub struct Tls {
     pub authorities_file: Option<PathBuf>,
 }
 
+impl Tls {
+    /// Whom to trust, as a connection needs it.
+    ///
+    /// # Errors
+    /// If there are no certificates to trust, or not in the file.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, ws::Error> {
+        Ok(match &self.authorities_file {
+            Some(file) => ws::tls::client_config_trusting(file)?,
+            None => ws::tls::client_config_with_platform_roots()?,
+        })
+    }
+}
+
 impl Address {
     /// Parses an address. `iggy://` is TCP. User name and password may be percent-encoded, and
     /// must be where they contain `@`, `:`, `/` or `%`.
@@ -104,7 +120,7 @@ impl Address {
     }
 
     /// The name of the server, for its certificate and for `Host`.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         let domain = self.tls.as_ref().and_then(|tls| tls.domain.as_deref());
         domain.unwrap_or(&self.host)
     }

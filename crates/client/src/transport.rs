@@ -1,7 +1,7 @@
 //! The ways to a server behind one pair of functions: send a request, receive a frame.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use compio_net::TcpStream;
@@ -34,14 +34,11 @@ impl Transport {
             .map_err(|_| Error::TimedOut(options.connect_time))??;
         // A request leaves in one write; waiting for more would only delay it.
         stream.set_nodelay(true)?;
-        let tls = address.tls.as_ref().map(tls_config).transpose()?;
+        let tls = address.tls.as_ref().map(Tls::config).transpose()?;
         let left = deadline.saturating_duration_since(Instant::now());
         match address.transport {
             TransportKind::Tcp => {
-                let mut receiver = ChunkReceiver::new(stream);
-                if let Some(tls) = tls {
-                    receiver = ws::tls::connect(receiver, &tls, address.name(), left).await?;
-                }
+                let receiver = receiver(stream, tls, address, left).await?;
                 Ok(Self::Tcp(Box::new(Tcp::new(receiver))))
             }
             TransportKind::WebSocket => {
@@ -58,12 +55,9 @@ impl Transport {
                 Ok(Self::WebSocket(Box::new(socket)))
             }
             #[cfg(feature = "bridge")]
-            TransportKind::WebSocketBridge if tls.is_some() => {
-                Err(Error::Address("the bridge does not speak TLS"))
-            }
-            #[cfg(feature = "bridge")]
             TransportKind::WebSocketBridge => {
-                let bridge = bridge::Bridge::open(stream, &host(address)).await?;
+                let receiver = receiver(stream, tls, address, left).await?;
+                let bridge = bridge::Bridge::open(receiver, &host(address)).await?;
                 Ok(Self::Bridge(Box::new(bridge)))
             }
         }
@@ -112,6 +106,20 @@ impl Transport {
     }
 }
 
+/// What comes on `stream`, behind the handshake if it is encrypted.
+async fn receiver(
+    stream: TcpStream,
+    tls: Option<Arc<ClientConfig>>,
+    address: &Address,
+    time: Duration,
+) -> Result<ChunkReceiver, ws::Error> {
+    let receiver = ChunkReceiver::new(stream);
+    match tls {
+        None => Ok(receiver),
+        Some(tls) => ws::tls::connect(receiver, &tls, address.name(), time).await,
+    }
+}
+
 /// What a WebSocket's request names as its host.
 fn host(address: &Address) -> String {
     let name = address.name();
@@ -131,12 +139,4 @@ fn config(options: &Options) -> ws::Config {
         return config;
     }
     config.uncompressed()
-}
-
-/// Whom to trust.
-fn tls_config(tls: &Tls) -> Result<Arc<ClientConfig>, ws::Error> {
-    Ok(match &tls.authorities_file {
-        Some(file) => ws::tls::client_config_trusting(file)?,
-        None => ws::tls::client_config_with_platform_roots()?,
-    })
 }

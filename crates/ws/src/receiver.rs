@@ -336,6 +336,12 @@ fn is_polling(runtime: &Runtime) -> bool {
     runtime.driver_type().is_polling()
 }
 
+impl<S: Into<Stream>> From<S> for ChunkReceiver {
+    fn from(stream: S) -> Self {
+        ChunkReceiver::new(stream)
+    }
+}
+
 impl fmt::Debug for ChunkReceiver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

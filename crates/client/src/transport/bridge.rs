@@ -1,7 +1,7 @@
 //! A WebSocket through tungstenite: what the native path is measured against.
 
 use bytes::{Bytes, BytesMut};
-use compio_net::TcpStream;
+use ws::ChunkReceiver;
 use ws::bridge::tungstenite::{self, Message};
 use ws::bridge::{BridgeWebSocket, Capacity};
 
@@ -12,9 +12,10 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
-    pub(crate) async fn open(stream: TcpStream, host: &str) -> Result<Self, Error> {
+    pub(crate) async fn open(receiver: ChunkReceiver, host: &str) -> Result<Self, Error> {
+        // Of the URL only host and path matter: the receiver is encrypted or it is not.
         let url = format!("ws://{host}/");
-        let socket = BridgeWebSocket::client(&url, stream, Capacity::GROWABLE).await;
+        let socket = BridgeWebSocket::client(&url, receiver, Capacity::GROWABLE).await;
         Ok(Self {
             socket: socket.map_err(failed)?,
         })

@@ -85,9 +85,9 @@ pub struct SyncStream {
 }
 
 impl SyncStream {
-    /// A stream over `stream` with buffers of this capacity.
-    pub fn new(stream: impl Into<Stream>, capacity: Capacity) -> Self {
-        let receiver = ChunkReceiver::new(stream);
+    /// A stream over what `receiver` receives, with buffers of this capacity.
+    pub fn new(receiver: impl Into<ChunkReceiver>, capacity: Capacity) -> Self {
+        let receiver = receiver.into();
         let writer = Writer::new(receiver.stream());
         SyncStream {
             capacity,

@@ -10,7 +10,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::sync_stream::{Capacity, SyncStream};
 use crate::limits;
-use crate::stream::Stream;
+use crate::receiver::ChunkReceiver;
 
 /// A WebSocket that speaks through tungstenite.
 pub struct BridgeWebSocket {
@@ -22,14 +22,16 @@ pub struct BridgeWebSocket {
 }
 
 impl BridgeWebSocket {
-    /// Opens a WebSocket as the server of `stream`.
+    /// Opens a WebSocket as the server of a stream, or of a receiver that is encrypted already.
     ///
     /// # Errors
     /// tungstenite's, and `TimedOut` after [`limits::BRIDGE_HANDSHAKE_TIME_MAX`].
-    pub async fn accept(stream: impl Into<Stream>, capacity: Capacity) -> Result<Self, Error> {
-        let stream = stream.into();
-        stream.set_no_delay()?;
-        let stream = SyncStream::new(stream, capacity);
+    pub async fn accept(
+        receiver: impl Into<ChunkReceiver>,
+        capacity: Capacity,
+    ) -> Result<Self, Error> {
+        let stream = SyncStream::new(receiver, capacity);
+        stream.stream().set_no_delay()?;
         let start = tungstenite::accept_with_config(stream, Some(WebSocketConfig::default()));
         let inner = complete(start).await?;
         BridgeWebSocket {
@@ -41,18 +43,18 @@ impl BridgeWebSocket {
         .await
     }
 
-    /// Opens a WebSocket as the client of a connected `stream`; `url` says what is asked for.
+    /// Opens a WebSocket as the client of a connected stream, or of a receiver that is encrypted
+    /// already; `url` says what is asked for.
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn client(
         url: &str,
-        stream: impl Into<Stream>,
+        receiver: impl Into<ChunkReceiver>,
         capacity: Capacity,
     ) -> Result<Self, Error> {
-        let stream = stream.into();
-        stream.set_no_delay()?;
-        let stream = SyncStream::new(stream, capacity);
+        let stream = SyncStream::new(receiver, capacity);
+        stream.stream().set_no_delay()?;
         let config = Some(WebSocketConfig::default());
         let (inner, _) =
             complete(tungstenite::client::client_with_config(url, stream, config)).await?;

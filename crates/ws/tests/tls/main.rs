@@ -6,6 +6,7 @@ mod support;
 
 mod authority;
 mod breakages;
+mod bridge;
 mod openssl;
 mod peers;
 mod trust;
