@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::process::ExitCode;
 use std::rc::Rc;
 
 use compio_io::AsyncWriteExt;
@@ -39,12 +40,28 @@ struct Room {
     next_guest: u64,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1);
-    let address = address.unwrap_or_else(|| "127.0.0.1:8080".into());
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let address = match &arguments[..] {
+        [] => "127.0.0.1:8080",
+        [address] if !address.starts_with('-') => address,
+        _ => {
+            eprintln!("usage: chat [ADDR]");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(address) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(address: &str) -> Result<(), Box<dyn std::error::Error>> {
     let (runtime, _) = ws::build_runtime(&RuntimeOptions::default())?;
-    runtime.block_on(serve(&address))?;
-    Ok(())
+    Ok(runtime.block_on(serve(address))?)
 }
 
 async fn serve(address: &str) -> io::Result<()> {

@@ -8,9 +8,13 @@ use std::process::ExitCode;
 use ws::{CloseCode, CloseFrame, Error, Message, Receiver, RuntimeOptions, Sender};
 
 fn main() -> ExitCode {
-    let Some(url) = std::env::args().nth(1) else {
-        eprintln!("usage: client URL");
-        return ExitCode::FAILURE;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let url = match &arguments[..] {
+        [url] if !url.starts_with('-') => url,
+        _ => {
+            eprintln!("usage: client URL");
+            return ExitCode::FAILURE;
+        }
     };
     let (runtime, _) = match ws::build_runtime(&RuntimeOptions::default()) {
         Ok(built) => built,
@@ -19,10 +23,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(&url)) {
+    match runtime.block_on(run(url)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{url}: {error}");
             ExitCode::FAILURE
         }
     }

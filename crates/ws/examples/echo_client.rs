@@ -52,6 +52,9 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
                 let tls = ws::tls::client_config_trusting(file.as_ref());
                 config = config.tls_client(tls.map_err(|error| error.to_string())?);
             }
+            text if text.starts_with('-') || url.is_some() => {
+                return Err(format!("{text} is not expected here; {USAGE}"));
+            }
             _ => url = Some(argument),
         }
     }
@@ -62,7 +65,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     };
     let (runtime, _) = ws::build_runtime(&options).map_err(|error| error.to_string())?;
     let result = runtime.block_on(run_cases(url.trim_end_matches('/'), &agent, stack, &config));
-    result.map_err(|error| error.to_string())
+    result.map_err(|error| format!("{url}: {error}"))
 }
 
 fn parse_stack(name: &str) -> Result<Stack, String> {
@@ -72,7 +75,7 @@ fn parse_stack(name: &str) -> Result<Stack, String> {
         "bridge" => Ok(Stack::Bridge(ws::bridge::Capacity::GROWABLE)),
         #[cfg(feature = "bridge")]
         "bridge-fixed" => Ok(Stack::Bridge(ws::bridge::Capacity::FIXED)),
-        _ => Err(format!("there is no stack {name} in this build\n{USAGE}")),
+        _ => Err(format!("there is no stack {name} in this build; {USAGE}")),
     }
 }
 

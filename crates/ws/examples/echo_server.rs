@@ -11,7 +11,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use compio_net::{TcpListener, TcpStream};
-use ws::{Config, DriverChoice, Error, Incoming, RuntimeOptions};
+use ws::{
+    ChunkReceiver, ChunkSender, Config, DriverChoice, Error, Incoming, Refusal, RuntimeOptions,
+};
 
 const USAGE: &str = "usage: echo_server ADDR [--stack native|bridge|bridge-fixed] \
     [--no-deflate] [--driver auto|io-uring|poll] [--tls [--certificate FILE --key FILE]]";
@@ -74,8 +76,22 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             #[cfg(feature = "tls")]
             "--key" => tls.key = Some(arguments.next().ok_or(USAGE)?.into()),
             "--stack" => stack = parse_stack(&arguments.next().ok_or(USAGE)?)?,
-            text => address = Some(text.parse().map_err(|_| USAGE)?),
+            text => match text.parse() {
+                Ok(parsed) => address = Some(parsed),
+                Err(_) if text.starts_with('-') => {
+                    return Err(format!("{text} is not known to this build; {USAGE}"));
+                }
+                Err(_) => return Err(format!("{text} is no IP address with a port; {USAGE}")),
+            },
         }
+    }
+    #[cfg(all(feature = "tls", feature = "bridge"))]
+    if tls.enabled && matches!(stack, Stack::Bridge(_)) {
+        return Err(format!("--tls is for the native stack; {USAGE}"));
+    }
+    #[cfg(feature = "tls")]
+    if !tls.enabled && (tls.certificate.is_some() || tls.key.is_some()) {
+        return Err(format!("a certificate without --tls is of no use; {USAGE}"));
     }
     Ok(Options {
         address: address.ok_or(USAGE)?,
@@ -95,10 +111,7 @@ fn parse_stack(name: &str) -> Result<Stack, String> {
         "bridge" => Ok(Stack::Bridge(ws::bridge::Capacity::GROWABLE)),
         #[cfg(feature = "bridge")]
         "bridge-fixed" => Ok(Stack::Bridge(ws::bridge::Capacity::FIXED)),
-        _ => Err(format!(
-            "there is no stack {name} in this build
-{USAGE}"
-        )),
+        _ => Err(format!("there is no stack {name} in this build; {USAGE}")),
     }
 }
 
@@ -123,7 +136,7 @@ fn serve(options: Options) -> Result<(), String> {
     }
     runtime
         .block_on(accept(&options, config))
-        .map_err(|error| error.to_string())
+        .map_err(|error| format!("{}: {error}", options.address))
 }
 
 async fn accept(options: &Options, config: Config) -> std::io::Result<()> {
@@ -159,9 +172,10 @@ async fn serve_one(stream: TcpStream, stack: Stack, config: Rc<Config>) {
 }
 
 async fn echo(stream: TcpStream, config: &Config) -> Result<(), Error> {
-    let Incoming::WebSocket { mut socket, .. } = ws::accept_with(stream, config).await? else {
+    let mut socket = match ws::accept_with(stream, config).await? {
+        Incoming::WebSocket { socket, .. } => socket,
         // Any other request: there is nothing else here.
-        return Ok(());
+        Incoming::Http { receiver, .. } => return refuse(receiver).await,
     };
     loop {
         match socket.recv().await {
@@ -171,6 +185,14 @@ async fn echo(stream: TcpStream, config: &Config) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
     }
+}
+
+async fn refuse(receiver: ChunkReceiver) -> Result<(), Error> {
+    let answer = Refusal::UpgradeRequired.encode();
+    let mut sender = ChunkSender::new(receiver.stream());
+    sender.send(vec![answer]).await?;
+    ws::close_slowly(receiver);
+    Ok(())
 }
 
 #[cfg(feature = "tls")]

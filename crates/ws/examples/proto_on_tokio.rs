@@ -4,6 +4,7 @@
 //! chunk, write what it has to say, keep its one timer.
 
 use std::io;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,9 +16,27 @@ use ws_proto::{Config, Connection, Event, Transmit};
 const CHUNK_BYTES: usize = 16 << 10;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1);
-    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9001")).await?;
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let address = match &arguments[..] {
+        [] => "127.0.0.1:9001",
+        [address] if !address.starts_with('-') => address,
+        _ => {
+            eprintln!("usage: proto_on_tokio [ADDR]");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(address).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(address: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
