@@ -1,34 +1,49 @@
 //! Passes messages of any size on, in constant memory.
 //!
-//! `relay ADDR URL` accepts WebSockets on ADDR and connects each to URL. `relay --demo BYTES`
-//! sends a message of so many bytes through a relay to a server that counts them, all in this
-//! process, and prints the most memory that the process ever had (Linux).
+//! `relay ADDR URL` accepts WebSockets on ADDR and connects each to URL. When one side closes, the
+//! other is closed, too, and nothing of it is passed on any more. `relay --demo BYTES`
+//! starts it as a process of its own between a client that sends one message of so many bytes and
+//! a server that counts them, and prints what the relay took: processor time and the most memory
+//! that it ever had (Linux).
 
-use std::io;
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use bytes::Bytes;
 use compio_net::TcpListener;
 use ws::{CloseCode, Config, Error, Incoming, MessageKind, Part, RuntimeOptions, WebSocket};
 
-const USAGE: &str = "usage: relay ADDR URL | relay --demo BYTES";
+const USAGE: &str = "usage: relay ADDR ws://HOST:PORT/PATH | relay --demo BYTES";
 
 /// Bytes of each piece that the demonstration sends.
 const PIECE_BYTES: u64 = 64 << 10;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
     let (runtime, _) = ws::build_runtime(&RuntimeOptions::default())?;
     match &arguments[..] {
-        [flag, bytes] if flag == "--demo" => runtime.block_on(demonstrate(bytes.parse()?))?,
-        [address, url] => {
-            let listener = runtime.block_on(TcpListener::bind(address.as_str()))?;
-            println!("listening on {}", listener.local_addr()?);
-            runtime.block_on(serve(listener, url.clone()))?;
+        [flag, bytes] if flag == "--demo" => {
+            let bytes = bytes.parse().map_err(|_| USAGE)?;
+            runtime.block_on(demonstrate(bytes))
         }
-        _ => return Err(USAGE.into()),
+        [address, url] if url.starts_with("ws://") => {
+            let listener = runtime.block_on(TcpListener::bind(address.as_str()));
+            let listener = listener.map_err(|error| format!("{address}: {error}"))?;
+            println!("listening on {}", listener.local_addr()?);
+            Ok(runtime.block_on(serve(listener, url.clone()))?)
+        }
+        _ => Err(USAGE.into()),
     }
-    Ok(())
 }
 
 fn config() -> Config {
@@ -40,17 +55,17 @@ async fn serve(listener: TcpListener, url: String) -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         let url = url.clone();
         compio_runtime::spawn(async move {
-            let relayed = async {
-                if let Incoming::WebSocket { socket, .. } =
-                    ws::accept_with(stream, &config()).await?
-                {
-                    let target = ws::connect_with(&url, &config()).await?;
-                    relay(socket, target).await?;
-                }
-                Ok::<(), Error>(())
+            let socket = match ws::accept_with(stream, &config()).await {
+                Ok(Incoming::WebSocket { socket, .. }) => socket,
+                Ok(Incoming::Http { .. }) => return eprintln!("no WebSocket was asked for"),
+                Err(error) => return eprintln!("{error}"),
             };
-            if let Err(error) = relayed.await {
-                eprintln!("{error}");
+            let relayed = match ws::connect_with(&url, &config()).await {
+                Ok(target) => relay(socket, target).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = relayed {
+                eprintln!("{url}: {error}");
             }
         })
         .detach();
@@ -97,10 +112,9 @@ async fn pass_on(mut source: ws::Receiver, target: &ws::Sender) -> Result<(), Er
 
 async fn demonstrate(bytes: u64) -> Result<(), Box<dyn std::error::Error>> {
     let counter = TcpListener::bind("127.0.0.1:0").await?;
-    let relay = TcpListener::bind("127.0.0.1:0").await?;
     let target = format!("ws://{}/", counter.local_addr()?);
-    let url = format!("ws://{}/", relay.local_addr()?);
-    compio_runtime::spawn(serve(relay, target)).detach();
+    let relay = Relay::start(&target)?;
+    let url = relay.url.clone();
     let begun = Instant::now();
     let sending = compio_runtime::spawn(async move {
         let mut client = ws::connect_with(&url, &config()).await?;
@@ -133,10 +147,51 @@ async fn demonstrate(bytes: u64) -> Result<(), Box<dyn std::error::Error>> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     println!("{counted_bytes} bytes in {seconds:.1} s");
+    println!("the relay: {}", relay.cost()?);
     socket.close(CloseCode::NORMAL, "").await?;
-    sending.await.map_err(|_| "the client panicked")??;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM"));
-    println!("{}", peak.unwrap_or("the most memory is not known here"));
-    Ok(())
+    Ok(sending.await.map_err(|_| "the client panicked")??)
+}
+
+/// This program as the process in the middle.
+struct Relay {
+    process: Child,
+    url: String,
+}
+
+impl Relay {
+    fn start(target: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["127.0.0.1:0", target])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let output = process.stdout.take().ok_or("its output is piped")?;
+        BufReader::new(output).read_line(&mut line)?;
+        let address = line.trim().strip_prefix("listening on ");
+        let url = format!("ws://{}/", address.ok_or("the relay did not start")?);
+        Ok(Relay { process, url })
+    }
+
+    fn cost(&self) -> Result<String, Box<dyn std::error::Error>> {
+        let read = |name| std::fs::read_to_string(format!("/proc/{}/{name}", self.process.id()));
+        let (stat, status) = (read("stat")?, read("status")?);
+        // Behind the name in parentheses; user and system time are fields 14 and 15, in ticks of
+        // 10 ms.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+        let memory = status.lines().find(|line| line.starts_with("VmHWM"));
+        let memory = memory.ok_or("the kernel does not tell its memory")?;
+        Ok(format!(
+            "{:.1} s of a processor, {memory}",
+            ticks as f64 / 100.0
+        ))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
