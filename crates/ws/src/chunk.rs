@@ -87,6 +87,7 @@ impl From<BytesMut> for Chunk {
 impl Deref for Chunk {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.storage {
             Storage::Pooled(buffer) => buffer,
@@ -100,6 +101,7 @@ impl Deref for Chunk {
 }
 
 impl DerefMut for Chunk {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.storage {
             Storage::Pooled(buffer) => buffer,

@@ -122,6 +122,7 @@ impl Link {
     }
 
     /// Lets the attendant look at the connection before the turn ends.
+    #[inline]
     fn summon(&mut self) {
         if !std::mem::replace(&mut self.listed, true)
             && let Some(shared) = self.shared.upgrade()
@@ -141,7 +142,31 @@ impl Link {
         if let Some(message) = self.inbox.pop_whole(&mut self.core) {
             return Poll::Ready(Ok(message));
         }
+        if self.feed_waiting()
+            && let Some(message) = self.inbox.pop_whole(&mut self.core)
+        {
+            return Poll::Ready(Ok(message));
+        }
         self.poll_any_message(context)
+    }
+
+    /// Takes a chunk that is there, if it certainly is the next to be looked at.
+    #[inline]
+    fn feed_waiting(&mut self) -> bool {
+        let is_next = self.inbox.is_empty()
+            && self.core.is_between_messages()
+            && self.end.is_none()
+            && !self.discarding
+            && !self.core.is_above_high_water();
+        if !is_next {
+            return false;
+        }
+        let Some(chunk) = self.receiver.take_waiting() else {
+            return false;
+        };
+        self.reader_waits = false;
+        self.inbox.feed(chunk);
+        true
     }
 
     fn poll_any_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
@@ -284,6 +309,17 @@ impl Link {
             && self.core.is_open()
             && !self.message_open
             && self.has_room_for(payload_bytes)
+    }
+
+    /// Queues a copy of a short message behind others of this turn: the common case by the
+    /// shortest way. False, and nothing changed: it is for [`queue_data`](Self::queue_data).
+    #[inline]
+    pub(crate) fn queue_short(&mut self, kind: MessageKind, payload: &Payload) -> bool {
+        // What is listed leaves before the turn ends.
+        self.listed
+            && self.write_end.is_none()
+            && !self.message_open
+            && self.core.try_send_short(kind, payload)
     }
 
     /// Queues a message. One that is the rest of its chunk and not small is written out of it.

@@ -79,6 +79,11 @@ impl Text {
     pub fn into_payload(self) -> Payload {
         self.payload
     }
+
+    #[inline]
+    pub(crate) fn payload(&self) -> &Payload {
+        &self.payload
+    }
 }
 
 impl From<String> for Text {
@@ -156,6 +161,20 @@ impl Payload {
                 start: range.start as u32,
                 end: range.end as u32,
             }),
+        }
+    }
+
+    /// How many bytes it has.
+    #[inline]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "of the slice that it dereferences to"
+    )]
+    pub fn len(&self) -> usize {
+        match &self.storage {
+            Storage::Bytes(bytes) => bytes.len(),
+            Storage::BytesMut(bytes) => bytes.len(),
+            Storage::Chunk(slice) => (slice.end - slice.start) as usize,
         }
     }
 

@@ -143,16 +143,16 @@ impl Pooled {
         self.state.borrow_mut().awaited = false;
     }
 
+    /// The next chunk, if it is here.
+    #[inline]
+    pub(crate) fn take_waiting(&self) -> Option<BufferRef> {
+        self.state.borrow_mut().take_waiting()
+    }
+
     /// The next chunk, or how the operation ended.
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Next> {
         let state = &mut *self.state.borrow_mut();
-        if let Some(buffer) = state.first.take() {
-            if let Some(further) = &mut state.further {
-                state.first = further.pop_front();
-                if state.first.is_none() {
-                    state.further = None;
-                }
-            }
+        if let Some(buffer) = state.take_waiting() {
             return Poll::Ready(Next::Chunk(buffer));
         }
         if let Some(end) = state.end.take() {
@@ -197,6 +197,18 @@ impl Pooled {
 }
 
 impl State {
+    #[inline]
+    fn take_waiting(&mut self) -> Option<BufferRef> {
+        let buffer = self.first.take()?;
+        if let Some(further) = &mut self.further {
+            self.first = further.pop_front();
+            if self.first.is_none() {
+                self.further = None;
+            }
+        }
+        Some(buffer)
+    }
+
     fn wake(&mut self) {
         if std::mem::take(&mut self.awaited)
             && let Some(waker) = &self.waker

@@ -366,10 +366,20 @@ impl Future for Sending<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let message = self.message.take().expect("polled after it was ready");
-        let is_ping = matches!(message, Message::Ping(_));
         let handle = self.handle;
         let link = &mut *handle.link.borrow_mut();
+        // In place: moving a message costs as much as queueing it.
+        let queued = match &self.message {
+            Some(Message::Binary(payload)) => link.queue_short(MessageKind::Binary, payload),
+            Some(Message::Text(text)) => link.queue_short(MessageKind::Text, text.payload()),
+            _ => false,
+        };
+        if queued {
+            self.message = None;
+            return Poll::Ready(Ok(()));
+        }
+        let message = self.message.take().expect("polled after it was ready");
+        let is_ping = matches!(message, Message::Ping(_));
         let (kind, payload) = match message {
             Message::Binary(payload) => (MessageKind::Binary, payload),
             Message::Text(text) => (MessageKind::Text, text.into_payload()),

@@ -220,9 +220,7 @@ impl Connection {
         chunk: &mut [u8],
         position: &mut usize,
     ) -> Option<(MessageKind, Range<usize>)> {
-        let receiver = &self.receiver;
-        let between = receiver.message.is_none() && receiver.frame.is_none();
-        if !between || receiver.header_bytes > 0 || self.closing.receive_is_over() {
+        if !self.is_between_messages() {
             return None;
         }
         let rest = chunk.get_mut(*position..)?;
@@ -272,6 +270,15 @@ impl Connection {
         let start = *position + header_bytes;
         *position = start + payload_bytes;
         Some((kind, start..*position))
+    }
+
+    /// Whether the next byte begins a message or control frame that will be reported.
+    #[must_use]
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        let receiver = &self.receiver;
+        let between = receiver.message.is_none() && receiver.frame.is_none();
+        between && receiver.header_bytes == 0 && !self.closing.receive_is_over()
     }
 
     fn step(&mut self, chunk: &mut [u8], position: &mut usize) -> Result<Step, ProtocolError> {

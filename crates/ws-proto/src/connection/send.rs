@@ -133,6 +133,34 @@ impl Connection {
         Ok(())
     }
 
+    /// The common case by the shortest way: queues a copy of a message with the shortest header
+    /// behind others, where nothing has to be masked, compressed, waited for or allocated.
+    /// False, and nothing changed: anything else, which is for
+    /// [`send_copied`](Self::send_copied) and its relatives.
+    #[inline]
+    #[must_use]
+    pub fn try_send_short(&mut self, kind: MessageKind, payload: &[u8]) -> bool {
+        let limits = &self.config.limits;
+        let queued_bytes = self.queued_bytes();
+        let wire_bytes = 2 + payload.len();
+        let open = &mut self.sender.open;
+        let fits = wire_bytes <= open.capacity() - open.len()
+            && queued_bytes < limits.send_high_water_bytes
+            && queued_bytes + payload.len() <= limits.send_queue_bytes_max;
+        let plain = payload.len() <= CONTROL_BYTES_MAX.min(limits.send_frame_bytes_max)
+            && self.masking_key.is_none()
+            && self.sender.message.is_none()
+            && !self.is_worth_compressing(payload.len());
+        if !fits || !plain || !self.is_open() {
+            return false;
+        }
+        let open = &mut self.sender.open;
+        let first_byte = Start::whole(kind.into()).first_byte();
+        open.extend_from_slice(&[first_byte, payload.len() as u8]);
+        open.extend_from_slice(payload);
+        true
+    }
+
     /// Queues one message whose payload is `parts` in order.
     ///
     /// # Errors
@@ -517,6 +545,60 @@ pub(super) fn put_header(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It queues what `send_copied` queues, or nothing.
+    #[test]
+    fn the_short_way_ends_where_something_else_is_to_be_done() {
+        let limits = Limits {
+            send_high_water_bytes: 300,
+            send_queue_bytes_max: 200,
+            ..Limits::DEFAULT
+        };
+        let server = |change: fn(&mut Config)| {
+            let mut config = Config::new(limits);
+            change(&mut config);
+            let mut server = Connection::server(config);
+            server.recycle(BytesMut::with_capacity(1024));
+            server
+        };
+        let mut short = server(|_| ());
+        let mut long = server(|_| ());
+        assert!(short.try_send_short(MessageKind::Text, &[b'a'; CONTROL_BYTES_MAX]));
+        assert!(short.try_send_short(MessageKind::Binary, &[]));
+        assert!(!short.try_send_short(MessageKind::Binary, &[0; CONTROL_BYTES_MAX + 1]));
+        long.send_copied(MessageKind::Text, &[b'a'; CONTROL_BYTES_MAX])
+            .unwrap();
+        long.send_copied(MessageKind::Binary, &[]).unwrap();
+        let written = |connection: &mut Connection| match connection.poll_transmit() {
+            Some(Transmit::Contiguous(bytes)) => bytes,
+            other => panic!("one buffer, not {other:?}"),
+        };
+        assert_eq!(written(&mut short), written(&mut long));
+
+        // 129 bytes are in flight; 71 more are allowed.
+        short.recycle(BytesMut::with_capacity(1024));
+        assert!(!short.try_send_short(MessageKind::Binary, &[0; 72]));
+        assert!(short.try_send_short(MessageKind::Binary, &[0; 71]));
+        assert!(!short.try_send_short(MessageKind::Binary, &[]), "full");
+
+        let mut refusing = [
+            Connection::client(Config::new(limits), || [1, 2, 3, 4]),
+            // No buffer, one that is too small, frames that are too small, above high water.
+            Connection::server(Config::new(limits)),
+            server(|config| config.limits.send_frame_bytes_max = 2),
+            server(|config| config.limits.send_high_water_bytes = 0),
+            server(|_| ()),
+        ];
+        refusing[0].recycle(BytesMut::with_capacity(1024));
+        refusing[4].close(None).unwrap();
+        for connection in &mut refusing {
+            assert!(!connection.try_send_short(MessageKind::Binary, b"abc"));
+        }
+        let mut narrow = Connection::server(Config::new(limits));
+        narrow.recycle(BytesMut::with_capacity(4));
+        assert!(!narrow.try_send_short(MessageKind::Binary, b"abc"));
+        assert!(narrow.try_send_short(MessageKind::Binary, b"ab"));
+    }
 
     #[test]
     fn a_lent_buffer_is_not_kept() {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod scalar;
+mod short;
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
@@ -21,14 +22,14 @@ use bytes::{BufMut, BytesMut};
 /// Bytes that are copied before they are masked: both happen in the first-level cache.
 const COPY_BLOCK_BYTES: usize = 4096;
 
-/// Below this the scalar kernel is done before a wider one has started.
+/// Below this a wide kernel has hardly started when a short one is done.
 const WIDE_BYTES_MIN: usize = 64;
 
 /// Masks or unmasks `payload` in place; the operation is its own inverse.
 #[inline]
 pub fn apply(payload: &mut [u8], key: [u8; 4]) {
     if payload.len() < WIDE_BYTES_MIN {
-        scalar::apply(payload, key);
+        short::apply(payload, key);
     } else {
         apply_wide(payload, key);
     }
