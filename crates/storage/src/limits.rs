@@ -73,8 +73,8 @@ pub const READ_BYTES_MIN: usize = 128 << 10;
 /// Largest piece read from disk at once behind the tail; a larger record is read whole.
 pub const READ_BYTES_MAX: usize = 4 << 20;
 
-/// Piece that is read at once for a consumer that reads on where it stopped. The kernel reads ahead
-/// of such a consumer by itself.
+/// Piece that is read at once for a consumer that reads on where it stopped, and the one behind it
+/// while the first is given, if there is room.
 pub const READ_ON_BYTES: usize = 1 << 20;
 
 /// Default bytes of an active segment from one checkpoint to the next: what recovery reads at

@@ -304,7 +304,7 @@ async fn take_from_disk<D: Disk>(
     let mut reading = match kept {
         Some(mut kept) => {
             kept.scanner.extend_to(segment.summary().end_position);
-            kept.scanner.read_pieces_of(limits::READ_ON_BYTES);
+            kept.scanner.read_ahead(limits::READ_ON_BYTES);
             kept
         }
         None => begin(shared, segment, collector).await?,

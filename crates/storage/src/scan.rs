@@ -100,11 +100,6 @@ impl<F: DiskFile> Scanner<F> {
         self
     }
 
-    /// Asks for so many bytes at once from now on.
-    pub(crate) fn read_pieces_of(&mut self, read_bytes: usize) {
-        self.read_bytes = read_bytes;
-    }
-
     /// Reads the next piece, of so many bytes, before it is asked for.
     pub(crate) fn read_ahead(&mut self, read_bytes: usize) {
         (self.reads_ahead, self.read_bytes) = (true, read_bytes);
