@@ -123,7 +123,7 @@ impl Reader {
         let mut turns = 0;
         while let Some(from) = work.turn().await {
             let offset = (turns % filled_batches) * u64::from(plan.messages_per_batch);
-            let request = Reader::offset_request(plan, &self.stream, offset);
+            let request = offset_request(plan, &self.stream, 0, offset);
             let polled = self.client.poll(&request).await?;
             ensure!(
                 polled.message_count() == plan.messages_per_batch,
@@ -135,14 +135,6 @@ impl Reader {
             turns += 1;
         }
         Ok(work.recorder)
-    }
-
-    fn offset_request<'a>(plan: &Plan, stream: &'a str, offset: u64) -> PollRequest<'a> {
-        PollRequest {
-            strategy: PollingStrategy::Offset(offset),
-            count: plan.messages_per_batch,
-            ..PollRequest::new(stream, TOPIC, 0)
-        }
     }
 
     /// Follows a producer until it has stopped and nothing is left. Latencies are those of polls
@@ -160,7 +152,7 @@ impl Reader {
             // Looked at before polling: what was sent before it turned false is then found.
             let may_come_more = is_producing.get();
             let mut from = Instant::now();
-            let request = Reader::offset_request(plan, &self.stream, offset);
+            let request = offset_request(plan, &self.stream, 0, offset);
             let polled = self.client.poll(&request).await?;
             let now = Instant::now();
             if polled.message_count() == 0 {
@@ -216,10 +208,8 @@ impl Member {
                     kind: ConsumerKind::Group,
                     id: Identifier::Name(GROUP),
                 },
-                strategy: PollingStrategy::Offset(offset),
-                count: plan.messages_per_batch,
                 auto_commit: true,
-                ..PollRequest::new(self.stream.as_str(), TOPIC, partition)
+                ..offset_request(plan, &self.stream, partition, offset)
             };
             let polled = self.client.poll(&request).await?;
             ensure!(
@@ -239,6 +229,20 @@ pub(crate) async fn join(client: &mut Client, stream: &str) -> anyhow::Result<()
         .join_group(stream, TOPIC, GROUP)
         .await
         .context("cannot join the group")
+}
+
+/// A poll of one batch from an offset on.
+pub(crate) fn offset_request<'a>(
+    plan: &Plan,
+    stream: &'a str,
+    partition: u32,
+    offset: u64,
+) -> PollRequest<'a> {
+    PollRequest {
+        strategy: PollingStrategy::Offset(offset),
+        count: plan.messages_per_batch,
+        ..PollRequest::new(stream, TOPIC, partition)
+    }
 }
 
 fn done_of(polled: &client::Polled) -> Done {

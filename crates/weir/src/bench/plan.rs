@@ -150,13 +150,18 @@ impl Plan {
             Length::Batches(count) => count,
             Length::Time(_) => u64::MAX,
         };
-        if self.seed_workload && wanted < u64::MAX {
-            // As there: nothing is read twice, and most comes from the disk.
+        if !self.reads_again() {
             return wanted.max(FILL_BATCHES_MIN);
         }
         let places = f64::from(self.streams) * f64::from(self.partitions_of_stream());
         let fitting = FILL_BYTES_MAX / self.batch_payload_bytes() / places;
         wanted.min(fitting as u64).max(FILL_BATCHES_MIN)
+    }
+
+    /// Whether consumers read what is there again and again. With the seed workload nothing is read
+    /// twice, as there, and most comes from the disk.
+    pub(crate) fn reads_again(&self) -> bool {
+        !self.seed_workload || matches!(self.length, Length::Time(_))
     }
 
     /// Batches of all measured actors in one round, where that is what ends it.

@@ -5,7 +5,7 @@ use client::{Client, Target};
 use futures_util::future::try_join_all;
 
 use super::{Connected, Stage};
-use crate::bench::actor::{self, GROUP, Producer, TOPIC};
+use crate::bench::actor::{self, GROUP, Producer, TOPIC, offset_request};
 use crate::bench::arguments::Kind;
 use crate::bench::batches;
 
@@ -73,7 +73,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Puts batches before consumers, into all streams at once.
+    /// Puts batches before consumers, into all streams at once. What they read again and again is
+    /// read once here: their first pass would measure the disk, the others the page cache.
     pub(super) async fn fill(&self, streams: &[String]) -> anyhow::Result<()> {
         if self.producers_count() > 0 {
             return Ok(());
@@ -92,10 +93,30 @@ impl Stage<'_> {
                         .await
                         .context("cannot fill a partition for consumers")?;
                 }
+                if self.plan.reads_again() {
+                    self.read_through(&mut client, stream, partition).await?;
+                }
             }
             anyhow::Ok(())
         }))
         .await?;
+        Ok(())
+    }
+
+    async fn read_through(
+        &self,
+        client: &mut Client,
+        stream: &str,
+        partition: u32,
+    ) -> anyhow::Result<()> {
+        for number in 0..self.plan.fill_batches() {
+            let offset = number * u64::from(self.plan.messages_per_batch);
+            let request = offset_request(self.plan, stream, partition, offset);
+            client
+                .poll(&request)
+                .await
+                .context("cannot read what was filled")?;
+        }
         Ok(())
     }
 
