@@ -22,6 +22,7 @@ use compio_runtime::time::Sleep;
 use crate::driver;
 use crate::link::{Link, contained};
 use crate::pooled::Pooled;
+use crate::reserve;
 
 type SharedLink = Rc<RefCell<Link>>;
 
@@ -207,6 +208,7 @@ impl Attending {
 impl Drop for Attending {
     fn drop(&mut self) {
         self.attendant.alive.set(false);
+        reserve::reset(None);
         self.attendant.waker.take();
         self.attendant.links.take();
         self.attendant.receives.take();

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use bytes::BytesMut;
 use compio_driver::BufferRef;
 
-use crate::limits;
+use crate::{limits, reserve};
 
 /// A buffer that the kernel filled.
 ///
@@ -128,8 +128,10 @@ impl AsMut<[u8]> for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        if let Storage::Heap { buffer, .. } = &mut self.storage {
-            keep_heap_buffer(std::mem::take(buffer));
+        match std::mem::replace(&mut self.storage, Storage::Owned(BytesMut::new())) {
+            Storage::Pooled(buffer) => reserve::give_back(buffer),
+            Storage::Heap { buffer, .. } => keep_heap_buffer(buffer),
+            Storage::Owned(_) => {}
         }
     }
 }

@@ -95,6 +95,7 @@ mod message;
 mod pieces;
 mod pooled;
 mod receiver;
+mod reserve;
 mod runtime;
 mod sender;
 mod stream;

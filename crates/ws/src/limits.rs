@@ -23,11 +23,16 @@ pub const COMPLETION_ENTRIES_DEFAULT: u32 = 8192;
 /// A chunk is held from its completion until its messages are handled, so the pool is sized by
 /// the connections that are active in one turn, not by those that are open: what finds no chunk
 /// costs two system calls more. 1,024 × 20 KiB are 20 MiB per shard, of which small messages
-/// ever touch a fifth.
+/// ever touch a fifth. Only [`CHUNKS_IN_TURN`] of them go round until more are held.
 pub const POOL_CHUNKS_COUNT_DEFAULT: u16 = 1024;
 
 /// Largest receive pool: the kernel addresses chunks with 15 bits.
 pub const POOL_CHUNKS_COUNT_MAX: u16 = 32_768;
+
+/// Chunks of the pool that the kernel has at a time, unless more are held: what one turn takes,
+/// with room for a few connections that receive many at once. The kernel takes chunks in turn, so
+/// with all of the pool none would be in the cache when its turn comes again.
+pub const CHUNKS_IN_TURN: usize = 128;
 
 /// Bytes of one chunk.
 ///

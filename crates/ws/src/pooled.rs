@@ -19,9 +19,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use compio_buf::{BufResult, SetLen};
-use compio_driver::{
-    BufferPool, BufferRef, Decision, Extra, IourOpCode, OpEntry, PollOpCode, SharedFd,
-};
+use compio_driver::{BufferPool, Decision, Extra, IourOpCode, OpEntry, PollOpCode, SharedFd};
 use compio_runtime::{Runtime, SubmitMulti};
 use futures_util::Stream;
 use io_uring::types::Fd;
@@ -30,7 +28,8 @@ use rustix::io::Errno;
 use socket2::Socket;
 
 use crate::attendant::Attendant;
-use crate::limits;
+use crate::chunk::Chunk;
+use crate::{limits, reserve};
 
 /// The group of the runtime's buffer ring; the pool's self-test proves it.
 const BUFFER_GROUP: u16 = 1;
@@ -45,9 +44,9 @@ pub(crate) struct Pooled {
 #[derive(Default)]
 struct State {
     /// Most of the time at most one chunk waits, which then needs no memory of its own.
-    first: Option<BufferRef>,
+    first: Option<Chunk>,
     #[expect(clippy::box_collection, reason = "mostly there is none")]
-    further: Option<Box<VecDeque<BufferRef>>>,
+    further: Option<Box<VecDeque<Chunk>>>,
     end: Option<End>,
     waker: Option<Waker>,
     /// Somebody waits for the next chunk.
@@ -72,7 +71,7 @@ pub(crate) enum End {
 /// What [`Pooled::poll_next`] gives.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Chunk(BufferRef),
+    Chunk(Chunk),
     Over(End),
 }
 
@@ -145,15 +144,15 @@ impl Pooled {
 
     /// The next chunk, if it is here.
     #[inline]
-    pub(crate) fn take_waiting(&self) -> Option<BufferRef> {
+    pub(crate) fn take_waiting(&self) -> Option<Chunk> {
         self.state.borrow_mut().take_waiting()
     }
 
     /// The next chunk, or how the operation ended.
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Next> {
         let state = &mut *self.state.borrow_mut();
-        if let Some(buffer) = state.take_waiting() {
-            return Poll::Ready(Next::Chunk(buffer));
+        if let Some(chunk) = state.take_waiting() {
+            return Poll::Ready(Next::Chunk(chunk));
         }
         if let Some(end) = state.end.take() {
             // The last completion is here: there is nothing left to cancel.
@@ -168,14 +167,14 @@ impl Pooled {
         Poll::Pending
     }
 
-    fn push(self: &Rc<Self>, buffer: BufferRef) {
+    fn push(self: &Rc<Self>, chunk: Chunk) {
         let state = &mut *self.state.borrow_mut();
         let mut further_count = 0;
         if state.first.is_none() {
-            state.first = Some(buffer);
+            state.first = Some(chunk);
         } else {
             let further = state.further.get_or_insert_default();
-            further.push_back(buffer);
+            further.push_back(chunk);
             further_count = further.len();
         }
         if state.awaited {
@@ -198,15 +197,15 @@ impl Pooled {
 
 impl State {
     #[inline]
-    fn take_waiting(&mut self) -> Option<BufferRef> {
-        let buffer = self.first.take()?;
+    fn take_waiting(&mut self) -> Option<Chunk> {
+        let chunk = self.first.take()?;
         if let Some(further) = &mut self.further {
             self.first = further.pop_front();
             if self.first.is_none() {
                 self.further = None;
             }
         }
-        Some(buffer)
+        Some(chunk)
     }
 
     fn wake(&mut self) {
@@ -237,13 +236,14 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// The buffer of a completion, which may have one without bytes: dropping it gives it back.
-    fn buffer(&self, extra: &Extra, received_bytes: usize) -> Option<BufferRef> {
+    /// The chunk of a completion, which may have one without bytes: dropping it gives it back.
+    fn chunk(&self, extra: &Extra, received_bytes: usize) -> Option<Chunk> {
         let mut buffer = self.pool.take(extra.buffer_id().ok()?).ok()??;
         // SAFETY: the kernel has written this many bytes to the start of the buffer that the
         // completion names, and `set_len` bounds them by its capacity.
         unsafe { buffer.set_len(received_bytes) };
-        Some(buffer)
+        reserve::taken();
+        Some(Chunk::pooled(buffer))
     }
 }
 
@@ -266,13 +266,11 @@ unsafe impl IourOpCode for Operation {
     }
 
     unsafe fn set_result(&mut self, _: &mut (), result: &io::Result<usize>, extra: &Extra) {
-        let buffer = self.buffer(extra, *result.as_ref().unwrap_or(&0));
+        let chunk = self.chunk(extra, *result.as_ref().unwrap_or(&0));
         self.pooled.finish(match result {
             Ok(0) => End::Stream,
             Ok(_) => {
-                buffer
-                    .into_iter()
-                    .for_each(|buffer| self.pooled.push(buffer));
+                chunk.into_iter().for_each(|chunk| self.pooled.push(chunk));
                 End::Stopped
             }
             Err(error) => match Errno::from_io_error(error) {
@@ -284,10 +282,10 @@ unsafe impl IourOpCode for Operation {
     }
 
     unsafe fn push_multishot(&mut self, _: &mut (), result: io::Result<usize>, extra: Extra) {
-        if let Some(buffer) = self.buffer(&extra, result.unwrap_or(0))
-            && !buffer.is_empty()
+        if let Some(chunk) = self.chunk(&extra, result.unwrap_or(0))
+            && !chunk.is_empty()
         {
-            self.pooled.push(buffer);
+            self.pooled.push(chunk);
         }
     }
 

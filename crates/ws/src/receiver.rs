@@ -30,6 +30,7 @@ use crate::attendant::Attendant;
 use crate::chunk::{self, Chunk};
 use crate::limits;
 use crate::pooled::{End, Next, Pooled};
+use crate::reserve;
 use crate::stream::{DirectReceive, Stream};
 use crate::tls::Filter;
 
@@ -162,9 +163,9 @@ impl ChunkReceiver {
         if self.wanted.is_some() || self.rest.is_some() || self.stream.filter().is_some() {
             return None;
         }
-        let buffer = pooled.take_waiting()?;
+        let chunk = pooled.take_waiting()?;
         count(|counters| counters.pooled_count += 1);
-        Some(Chunk::pooled(buffer))
+        Some(chunk)
     }
 
     /// Waits for the next bytes.
@@ -223,9 +224,9 @@ impl ChunkReceiver {
                 Armed::Nothing if self.ended => return Poll::Ready(Ok(Received::End)),
                 Armed::Nothing => self.arm()?,
                 Armed::Pooled(pooled) => match ready!(pooled.poll_next(context)) {
-                    Next::Chunk(buffer) => {
+                    Next::Chunk(chunk) => {
                         count(|counters| counters.pooled_count += 1);
-                        return Poll::Ready(Ok(self.received(Chunk::pooled(buffer))));
+                        return Poll::Ready(Ok(self.received(chunk)));
                     }
                     Next::Over(end) => self.pooled_is_over(end)?,
                 },
@@ -403,7 +404,10 @@ impl PoolFailure {
 
     fn note(self) {
         match (self, MEANS.get()) {
-            (PoolFailure::Dry, _) => count(|counters| counters.pool_dry_count += 1),
+            (PoolFailure::Dry, _) => {
+                reserve::dry();
+                count(|counters| counters.pool_dry_count += 1);
+            }
             (PoolFailure::Unknown, Means::Multishot) => {
                 tracing::info!("no multishot receive here, receiving chunk by chunk");
                 MEANS.set(Means::Once);

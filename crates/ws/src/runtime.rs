@@ -13,6 +13,7 @@ use compio_runtime::{Runtime, RuntimeBuilder};
 
 use crate::limits;
 use crate::receiver;
+use crate::reserve;
 
 /// Which kernel interface the runtime shall use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,8 +144,11 @@ pub fn build_runtime(options: &RuntimeOptions) -> Result<(Runtime, DriverKind), 
         _ => DriverKind::Poll,
     };
     receiver::set_chunk_bytes(options.chunk_bytes);
+    reserve::reset(None);
     if kind == DriverKind::IoUring {
         receiver::prove_pool(&runtime);
+        let chunks_count = options.pool_chunks_count.next_power_of_two();
+        reserve::reset(Some(chunks_count.into()));
     }
     Ok((runtime, kind))
 }

@@ -270,3 +270,55 @@ fn chunks_that_nobody_takes_are_bounded() {
         assert!(received == sent, "the bytes differ");
     });
 }
+
+/// Of a large pool only a part goes round, but more can be held than that.
+#[test]
+fn few_chunks_are_in_turn_and_all_can_be_held() {
+    let options = RuntimeOptions {
+        driver: DriverChoice::IoUring,
+        pool_chunks_count: 512,
+        chunk_bytes: 4_096,
+        ..RuntimeOptions::default()
+    };
+    on_driver(&options, |_| async {
+        let (mut receiver, mut client) = pair();
+        let mut addresses = std::collections::HashSet::new();
+        for round in 0..2_000 {
+            client.write_all(b"round").expect("write");
+            let chunk = chunk(receiver.recv().await.expect("receive"));
+            // At first all of them have their turn.
+            if round >= 1_000 {
+                addresses.insert(chunk.as_ptr());
+            }
+        }
+        // One is here while the others are with the kernel.
+        let in_turn_count = 1 + ws::limits::CHUNKS_IN_TURN;
+        assert!(
+            addresses.len() <= in_turn_count,
+            "{} were in turn",
+            addresses.len()
+        );
+        let mut held = Vec::new();
+        for _ in 0..510 {
+            client.write_all(b"held").expect("write");
+            held.push(chunk(receiver.recv().await.expect("receive")));
+        }
+        assert!(held.iter().all(|chunk| chunk.is_pooled()));
+        assert_eq!(receive_counters().pool_dry_count, 0);
+        // None is left for the next but one, and all come back.
+        for _ in 0..4 {
+            client.write_all(b"dry").expect("write");
+            held.push(chunk(receiver.recv().await.expect("receive")));
+        }
+        assert!(receive_counters().pool_dry_count > 0);
+        held.clear();
+        for _ in 0..1_000 {
+            client.write_all(b"again").expect("write");
+            held.push(chunk(receiver.recv().await.expect("receive")));
+            if held.len() == 500 {
+                assert!(held.iter().all(|chunk| chunk.is_pooled()));
+                held.clear();
+            }
+        }
+    });
+}
