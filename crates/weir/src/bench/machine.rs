@@ -20,6 +20,11 @@ pub(crate) fn facts(data: Option<&Path>) -> Value {
     add("kernel", json!(first_line("/proc/sys/kernel/osrelease")));
     let governor = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
     add("scaling_governor", json!(first_line(governor)));
+    let congestion_control = "/proc/sys/net/ipv4/tcp_congestion_control";
+    add(
+        "tcp_congestion_control",
+        json!(first_line(congestion_control)),
+    );
     if let Some(data) = data {
         facts.extend(disk_facts(data));
     }
@@ -75,6 +80,8 @@ fn disk_facts(data: &Path) -> Map<String, Value> {
         let about = |name: &str| first_line(device.as_ref()?.join(name));
         add("model", json!(about("device/model")));
         add("write_cache", json!(about("queue/write_cache")));
+        let read_ahead = about("queue/read_ahead_kb").and_then(|text| text.parse::<u64>().ok());
+        add("read_ahead_kib", json!(read_ahead));
         let rotational = about("queue/rotational").map(|flag| flag == "1");
         add("rotational", json!(rotational));
     }
