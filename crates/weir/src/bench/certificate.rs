@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use client::Tls;
 
 /// A key and a certificate for the loopback address that is its own authority, in files that go
 /// when this is dropped.
@@ -31,6 +32,14 @@ impl Certificate {
 
     pub(crate) fn file(&self) -> PathBuf {
         self.directory.join("certificate.pem")
+    }
+
+    /// What trusts it and nothing else.
+    pub(crate) fn trusted(&self) -> Tls {
+        Tls {
+            domain: None,
+            authorities_file: Some(self.file()),
+        }
     }
 
     pub(crate) fn key_file(&self) -> PathBuf {

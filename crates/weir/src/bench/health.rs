@@ -5,41 +5,47 @@
 
 use std::time::Duration;
 
-use compio_buf::BufResult;
-use compio_io::{AsyncReadExt, AsyncWriteExt};
+use client::Address;
 use compio_net::TcpStream;
 use compio_runtime::time::timeout;
 use serde_json::Value;
+use ws::{ChunkReceiver, ChunkSender, Received};
 
 /// A server that takes longer has none.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// What is longer is another page.
-const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Syncs of all logs since the server started.
-pub(crate) async fn log_syncs((host, port): &(String, u16)) -> Option<u64> {
-    let asking = ask(host, *port);
+/// Syncs of all logs since the server started; `address` is that of its WebSocket port.
+pub(crate) async fn log_syncs(address: &Address) -> Option<u64> {
+    let asking = ask(address);
     let answer = timeout(ANSWER_TIME_MAX, asking).await.ok()?.ok()?;
     syncs_of(&answer)
 }
 
-async fn ask(host: &str, port: u16) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect((host, port)).await?;
+async fn ask(address: &Address) -> Result<Vec<u8>, ws::Error> {
+    let (host, port) = (address.host.as_str(), address.port);
+    let mut receiver = ChunkReceiver::new(TcpStream::connect((host, port)).await?);
+    if let Some(tls) = &address.tls {
+        let tls = tls.config()?;
+        receiver = ws::tls::connect(receiver, &tls, address.name(), ANSWER_TIME_MAX).await?;
+    }
     let name = if host.contains(':') {
         format!("[{host}]:{port}")
     } else {
         format!("{host}:{port}")
     };
     let request = format!("GET /health HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.into_bytes()).await.0?;
+    let mut sender = ChunkSender::new(receiver.stream());
+    sender.send(vec![request.into()]).await?;
     let mut answer = Vec::new();
-    loop {
-        let BufResult(result, chunk) = stream.append(Vec::with_capacity(16 * 1024)).await;
-        if result? == 0 || answer.len() as u64 > ANSWER_BYTES_MAX {
-            return Ok(answer);
-        }
+    while let Received::Chunk(chunk) = receiver.recv().await? {
         answer.extend_from_slice(&chunk);
+        if answer.len() > ANSWER_BYTES_MAX {
+            break;
+        }
     }
+    Ok(answer)
 }
 
 fn syncs_of(answer: &[u8]) -> Option<u64> {

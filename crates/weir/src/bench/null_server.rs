@@ -7,12 +7,14 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use clap::Args;
-use compio_io::AsyncWriteExt;
 use compio_net::{TcpListener, TcpStream};
 use compio_runtime::spawn;
 use wire::iggy::frame::{FrameStart, HEADER_BYTES, RequestHeader};
@@ -21,10 +23,13 @@ use wire::iggy::messages::{PollMessages, PollingStrategy, SendMessages};
 use wire::iggy::published::codes;
 use wire::iggy::{operation, reply};
 use wire::{Status, batch, limits};
-use ws::{ChunkReceiver, Message, MessageKind, Received};
+use ws::tls::rustls::ServerConfig;
+use ws::tls::server_config_from_files;
+use ws::{ChunkReceiver, ChunkSender, Message, MessageKind, Received};
 
 /// What is missing of a frame is received into the frame's own buffer from here on.
 const DIRECT_BYTES_MIN: usize = 16 * 1024;
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// At once for a frame that has announced its size; larger ones grow as they come.
 const RESERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -34,7 +39,15 @@ pub(crate) struct Arguments {
     /// Kernel interface.
     #[arg(long, value_name = "DRIVER", default_value = "auto")]
     driver: String,
+    /// Its certificate: then it speaks TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key_file")]
+    tls_cert_file: Option<PathBuf>,
+    /// The key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    tls_key_file: Option<PathBuf>,
 }
+
+type Tls = Option<Arc<ServerConfig>>;
 
 /// Serves until SIGTERM.
 ///
@@ -47,6 +60,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         driver,
         ..ws::RuntimeOptions::default()
     })?;
+    let files = arguments
+        .tls_cert_file
+        .as_ref()
+        .zip(arguments.tls_key_file.as_ref());
+    let tls = files.map(|(certificate, key)| server_config_from_files(certificate, key));
+    let tls = tls.transpose()?;
     runtime.block_on(async {
         let tcp = TcpListener::bind("127.0.0.1:0").await?;
         let websocket = TcpListener::bind("127.0.0.1:0").await?;
@@ -58,8 +77,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         )?;
         output.flush()?;
         let shelf = Rc::new(Shelf::default());
-        let websockets = spawn(accept(websocket, shelf.clone(), serve_websocket));
-        accept(tcp, shelf, serve_tcp).await?;
+        let websockets = accept(websocket, shelf.clone(), tls.clone(), serve_websocket);
+        let websockets = spawn(websockets);
+        accept(tcp, shelf, tls, serve_tcp).await?;
         websockets
             .await
             .map_err(|_| anyhow::anyhow!("accepting ended"))?
@@ -81,7 +101,8 @@ fn end_with_signal() -> anyhow::Result<()> {
 async fn accept<F>(
     listener: TcpListener,
     shelf: Rc<Shelf>,
-    serve: impl Fn(TcpStream, Rc<Shelf>) -> F,
+    tls: Tls,
+    serve: impl Fn(TcpStream, Rc<Shelf>, Tls) -> F,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>> + 'static,
@@ -89,7 +110,7 @@ where
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let serving = serve(stream, shelf.clone());
+        let serving = serve(stream, shelf.clone(), tls.clone());
         spawn(async move {
             // A connection that ends is no more than that; the load says what went wrong.
             let _ = serving.await;
@@ -98,13 +119,17 @@ where
     }
 }
 
-async fn serve_tcp(mut stream: TcpStream, shelf: Rc<Shelf>) -> anyhow::Result<()> {
-    let mut receiver = ChunkReceiver::new(stream.clone());
+async fn serve_tcp(stream: TcpStream, shelf: Rc<Shelf>, tls: Tls) -> anyhow::Result<()> {
+    let mut receiver = ChunkReceiver::new(stream);
+    if let Some(tls) = tls {
+        receiver = ws::tls::accept(receiver, &tls, HANDSHAKE_TIME_MAX).await?;
+    }
+    let mut sender = ChunkSender::new(receiver.stream());
     let mut pending = BytesMut::new();
     loop {
         while let Some(frame) = next_frame(&mut pending)? {
             let parts = shelf.answer(frame.freeze());
-            stream.write_vectored_all(parts).await.0?;
+            sender.send(parts).await?;
         }
         let missing_bytes = match FrameStart::detect(&pending, limits::FRAME_BYTES_MAX) {
             FrameStart::Frame { frame_bytes } => frame_bytes - pending.len(),
@@ -138,10 +163,13 @@ fn next_frame(pending: &mut BytesMut) -> anyhow::Result<Option<BytesMut>> {
     }
 }
 
-async fn serve_websocket(stream: TcpStream, shelf: Rc<Shelf>) -> anyhow::Result<()> {
-    let config = ws::Config::new()
+async fn serve_websocket(stream: TcpStream, shelf: Rc<Shelf>, tls: Tls) -> anyhow::Result<()> {
+    let mut config = ws::Config::new()
         .limits(|limits| limits.frame_bytes_max = wire::limits::FRAME_BYTES_MAX as u64)
         .message_bytes_max(wire::limits::FRAME_BYTES_MAX as u64);
+    if let Some(tls) = tls {
+        config = config.tls_server(tls);
+    }
     let ws::Incoming::WebSocket { mut socket, .. } = ws::accept_with(stream, &config).await? else {
         anyhow::bail!("not a WebSocket");
     };

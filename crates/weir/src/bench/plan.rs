@@ -85,14 +85,6 @@ impl Plan {
         check_batch_bytes(*message_bytes.end(), arguments.messages_per_batch)?;
         let transports = transports(&arguments)?;
         ensure!(
-            !arguments.tls || !arguments.self_test,
-            "--tls is not for --self-test: the server that keeps nothing speaks no TLS"
-        );
-        ensure!(
-            !arguments.tls || !transports.contains(&TransportKind::WebSocketBridge),
-            "--tls is not for the bridge, which speaks no TLS"
-        );
-        ensure!(
             !arguments.deflate || transports.contains(&TransportKind::WebSocket),
             "--deflate compresses over WebSocket, which is not among the transports"
         );
@@ -148,7 +140,11 @@ impl Plan {
     pub(crate) fn fill_batches(&self) -> u64 {
         let wanted = match self.length {
             Length::Batches(count) => count,
-            Length::Time(_) => u64::MAX,
+            // As many as a rate lets one read.
+            Length::Time(time) => self.interval().map_or(u64::MAX, |interval| {
+                let time = self.warm_up + time;
+                time.div_duration_f64(interval).ceil() as u64
+            }),
         };
         if !self.reads_again() {
             return wanted.max(FILL_BATCHES_MIN);

@@ -30,7 +30,7 @@ pub(crate) struct Server {
     pub(crate) data: Option<PathBuf>,
     /// In use as long as the server.
     certificate: Option<Certificate>,
-    /// Whether it may tell what it counts, without TLS.
+    /// Whether it may tell what it counts.
     has_health: bool,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Server {
 pub(crate) struct Observed {
     pub(crate) process: Option<u32>,
     /// Where it may tell what it counts.
-    pub(crate) health: Option<(String, u16)>,
+    pub(crate) health: Option<Address>,
 }
 
 impl Observed {
@@ -76,7 +76,7 @@ impl Server {
                 authorities_file: arguments.tls_ca_file.clone(),
             }),
             certificate: None,
-            has_health: !arguments.tls,
+            has_health: true,
         };
         server.process = match arguments.server_process {
             None => server.find_process()?,
@@ -125,9 +125,13 @@ impl Server {
             None
         } else {
             let data = data_directory(arguments)?;
-            serve(&mut command, arguments, &data, certificate.as_ref());
+            serve(&mut command, arguments, &data);
             Some(data)
         };
+        if let Some(certificate) = &certificate {
+            command.arg("--tls-cert-file").arg(certificate.file());
+            command.arg("--tls-key-file").arg(certificate.key_file());
+        }
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WEIR_") {
                 command.env_remove(name);
@@ -151,12 +155,9 @@ impl Server {
             description: String::new(),
             data,
             child: None,
-            tls: certificate.as_ref().map(|certificate| Tls {
-                domain: None,
-                authorities_file: Some(certificate.file()),
-            }),
+            tls: certificate.as_ref().map(Certificate::trusted),
             certificate,
-            has_health: !arguments.self_test && !arguments.tls,
+            has_health: !arguments.self_test,
         };
         end_with_signals(child.id(), server.directories())?;
         let output = child
@@ -196,10 +197,11 @@ impl Server {
     }
 
     pub(crate) fn observed(&self) -> Observed {
-        let [_, websocket] = &self.addresses;
+        // A server without a WebSocket port has no page.
+        let websocket = self.address(TransportKind::WebSocket).ok();
         Observed {
             process: self.process,
-            health: websocket.clone().filter(|_| self.has_health),
+            health: websocket.filter(|_| self.has_health),
         }
     }
 
@@ -260,12 +262,7 @@ fn data_directory(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     Ok(data)
 }
 
-fn serve(
-    command: &mut Command,
-    arguments: &Arguments,
-    data: &Path,
-    certificate: Option<&Certificate>,
-) {
+fn serve(command: &mut Command, arguments: &Arguments, data: &Path) {
     command
         .args(["serve", "--tcp", "127.0.0.1:0"])
         .args(["--websocket", "127.0.0.1:0"])
@@ -276,13 +273,6 @@ fn serve(
         ])
         .arg("--data-dir")
         .arg(data);
-    if let Some(certificate) = certificate {
-        command
-            .arg("--tls-cert-file")
-            .arg(certificate.file())
-            .arg("--tls-key-file")
-            .arg(certificate.key_file());
-    }
 }
 
 /// The server that is running for the run, and the directories that go with it.

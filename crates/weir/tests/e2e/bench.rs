@@ -10,11 +10,15 @@ use crate::harness::{
 };
 use crate::http::get;
 use crate::pictures::Drawn;
+use crate::tls::Certificates;
 
 /// A short run over all transports; the JSON file that it wrote, which its page shows.
 fn bench(kind: &str, more: &[&str]) -> Value {
-    let mut arguments = vec!["--bridge", "--rounds", "1", "--unlimited"];
+    let mut arguments = vec!["--bridge", "--rounds", "1"];
     arguments.extend(["--messages-per-batch", "10", "--message-size", "50..100"]);
+    if !more.contains(&"--rate-limit") {
+        arguments.push("--unlimited");
+    }
     if !more.contains(&"--seconds") {
         arguments.extend(["--batches", "20"]);
     }
@@ -80,6 +84,54 @@ fn check_counts(report: &Value, role: &str, batches: u64, messages: u64) {
             );
         }
     }
+}
+
+const KINDS: [&str; 7] = [
+    "pinned-producer",
+    "pinned-consumer",
+    "pinned-producer-and-consumer",
+    "balanced-producer",
+    "balanced-consumer-group",
+    "end-to-end-latency",
+    "idle-connections",
+];
+
+/// As a user runs them: by time and at a rate, here one that leaves the processors to the others.
+#[test]
+fn five_seconds_of_each_kind() {
+    let run = |kind| {
+        // 27 batches a second.
+        let given = [
+            "--seconds",
+            "5",
+            "--rate-limit",
+            "0.02",
+            "--connections",
+            "40",
+        ];
+        let report = bench(kind, &given);
+        for round in report["rounds"].as_array().expect("rounds") {
+            if kind == "idle-connections" {
+                assert_eq!(round["connections"], 40);
+                continue;
+            }
+            let roles = ["producers", "consumers"].map(|role| &round[role]["total"]);
+            let measured: Vec<_> = roles.iter().filter(|total| total.is_object()).collect();
+            assert!(!measured.is_empty(), "{round}");
+            for total in measured {
+                let batches = total["batches"].as_u64().expect("a count");
+                assert!(batches > 0, "{kind} {round}");
+                assert_eq!(total["messages"], 10 * batches, "{kind} {round}");
+                // From the first batch to the last one.
+                assert!(total["seconds"].as_f64() > Some(4.0), "{kind} {round}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for kind in KINDS {
+            scope.spawn(move || run(kind));
+        }
+    });
 }
 
 #[test]
@@ -186,27 +238,27 @@ fn compressed_batches_are_produced_and_polled() {
 #[test]
 fn encrypted_batches_are_produced_and_polled() {
     for kind in ["pinned-producer", "pinned-consumer"] {
-        let drawn = Drawn::of(
-            &[kind, "compare"],
-            &["--tls", "--rounds", "1", "--unlimited", "--batches", "20"],
-        );
-        assert_eq!(drawn.run["parameters"]["tls"], true);
-        assert!(drawn.table.contains("TLS"), "{}", drawn.table);
-        // Its page of counters is encrypted, too: not asked, so not known.
-        assert!(drawn.run["rounds"][0]["server_syncs"].is_null());
+        let report = bench(kind, &["--tls"]);
+        assert_eq!(report["parameters"]["tls"], true);
+        for round in report["rounds"].as_array().expect("rounds") {
+            // Its page of counters is encrypted, too.
+            assert!(round["server_syncs"].is_u64(), "{round}");
+        }
     }
 }
 
 /// What the load itself can do, without a server that does anything.
 #[test]
 fn self_tests_measure_the_load() {
-    for kind in [
-        "pinned-producer",
-        "balanced-consumer-group",
-        "end-to-end-latency",
+    for (kind, more) in [
+        ("pinned-producer", &["--self-test"][..]),
+        ("balanced-consumer-group", &["--self-test"]),
+        ("end-to-end-latency", &["--self-test"]),
+        ("pinned-producer-and-consumer", &["--self-test", "--tls"]),
     ] {
-        let report = bench(kind, &["--self-test"]);
+        let report = bench(kind, more);
         assert_eq!(report["parameters"]["self_test"], true);
+        assert_eq!(report["parameters"]["tls"], more.contains(&"--tls"));
         let server = report["server"].as_str().expect("text");
         assert!(server.starts_with("none: "), "{server}");
         for round in report["rounds"].as_array().expect("rounds") {
@@ -257,6 +309,60 @@ fn a_running_server_is_measured_with_what_it_tells() {
     let drawn = run(&["pinned-producer", "compare"], &both);
     assert!(drawn.run["rounds"][0]["server_syncs"].as_u64() > Some(0));
     assert!(drawn.table.contains("syncs_per_second"), "{}", drawn.table);
+}
+
+/// Its certificate is checked against a file, and against a name where its host is not in it.
+#[test]
+fn a_running_server_is_measured_over_tls() {
+    let certificates = Certificates::new();
+    let mut setup = Setup::new(Transport::Tcp, Driver::IoUring);
+    let server = certificates.serve(&mut setup, "all");
+    let mut arguments = at(&server);
+    let authority = certificates.file("authority.pem").display().to_string();
+    arguments.extend([
+        "--server-websocket".to_owned(),
+        server.websocket.to_string(),
+    ]);
+    arguments.extend(["--tls", "--tls-ca-file", &authority].map(str::to_owned));
+    for domain in [None, Some("localhost")] {
+        let domain = domain.map(|name| ["--tls-domain", name]);
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(domain.iter().flatten());
+        let report = bench("pinned-producer", &arguments);
+        assert_eq!(report["parameters"]["tls"], true);
+        for round in report["rounds"].as_array().expect("rounds") {
+            assert!(round["server_syncs"].as_u64() > Some(0), "{round}");
+            assert!(round["server"]["cpu_seconds"].as_f64() > Some(0.0));
+        }
+    }
+
+    let strangers = Certificates::new();
+    let stranger = strangers.file("authority.pem").display().to_string();
+    for (name, value, expected) in [
+        ("--tls-domain", "elsewhere", "not valid for name"),
+        (
+            "--tls-ca-file",
+            stranger.as_str(),
+            "invalid peer certificate",
+        ),
+    ] {
+        let mut command = weir();
+        command.args(["bench", "pinned-producer", "compare"]);
+        let options = arguments.iter().map(String::as_str);
+        if name == "--tls-ca-file" {
+            command.args(options.map(|text| if text == authority { value } else { text }));
+        } else {
+            command.args(options).args([name, value]);
+        }
+        let output = run_to_end(command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.starts_with("weir: ") && said.contains(expected),
+            "{said}"
+        );
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    }
 }
 
 /// Returns as soon as the server has answered so many.
@@ -334,8 +440,6 @@ fn wrong_arguments_get_one_line() {
         (&["--rate-limit", "0"], "--rate-limit must be more than 0"),
         (&["--batches", "0"], "--batches must be at least 1"),
         (&["--durability", "maybe"], "with durability maybe"),
-        (&["--tls", "--bridge"], "--tls is not for the bridge"),
-        (&["--tls", "--self-test"], "--tls is not for --self-test"),
         (&["--tls-domain", "a"], "the following required arguments"),
         (&["--streams", "2"], "--streams must be from 1 to 1"),
         (&["--self-test", "--spawn"], "cannot be used with"),

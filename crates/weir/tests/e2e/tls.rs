@@ -20,12 +20,12 @@ matrix!(published_python_client, published_rust_client);
 matrix!(with crate::own_client::run: own_client_produces_and_polls);
 
 /// An authority's certificate, and a server's with its key, in files.
-struct Certificates {
+pub(crate) struct Certificates {
     directory: tempfile::TempDir,
 }
 
 impl Certificates {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -42,12 +42,12 @@ impl Certificates {
         files
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// A server that speaks TLS on these ports.
-    fn serve(&self, setup: &mut Setup, listeners: &str) -> Server {
+    pub(crate) fn serve(&self, setup: &mut Setup, listeners: &str) -> Server {
         let shown = |path: &Path| path.display().to_string();
         setup.options.variables.extend([
             ("WEIR_TLS_CERT_FILE", shown(&self.file("server.pem"))),
