@@ -63,7 +63,7 @@ fn draw(chapter: &Chapter<'_>) -> String {
 fn bar(text: &mut String, line: &Line<'_>, cost: f64, scale_max: f64, y: f64) {
     let (color, weight) = match line.server.family {
         Family::Ours => ("#0969da", 600),
-        Family::Bridge => ("#80b3f0", 400),
+        Family::Variant => ("#80b3f0", 400),
         Family::Raw => ("#afb8c1", 400),
         Family::Peer => ("#bf8700", 400),
     };

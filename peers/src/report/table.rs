@@ -98,7 +98,7 @@ fn memory_rows(chapter: &Chapter<'_>) -> Vec<Vec<String>> {
 fn name(line: &Line<'_>) -> String {
     match line.server.family {
         Family::Ours => format!("**{}**", line.server.name),
-        Family::Raw | Family::Bridge | Family::Peer => line.server.name.into(),
+        Family::Raw | Family::Variant | Family::Peer => line.server.name.into(),
     }
 }
 

@@ -33,8 +33,9 @@ pub(crate) enum Family {
     /// Echoes bytes and knows nothing of frames.
     Raw,
     Ours,
-    /// Ours too, kept for those who need tungstenite: neither our best nor a peer.
-    Bridge,
+    /// Ours too, for those who need tungstenite or writes without a copy: neither our best nor a
+    /// peer.
+    Variant,
     Peer,
 }
 
@@ -108,16 +109,23 @@ pub(crate) const ALL: &[Server] = &[
         )
     },
     server(
+        "ws-zero-copy",
+        "ours, writes from 4 KiB on not copied into the kernel",
+        Family::Variant,
+        Runtime::Compio,
+        weir_ws::echo_zero_copy,
+    ),
+    server(
         "ws-bridge",
         "our bridge: tungstenite on growing buffers over compio 0.20",
-        Family::Bridge,
+        Family::Variant,
         Runtime::Compio,
         weir_bridge::echo_growable,
     ),
     server(
         "ws-bridge-fixed",
         "our bridge: tungstenite on buffers of 8 KiB over compio 0.20",
-        Family::Bridge,
+        Family::Variant,
         Runtime::Compio,
         weir_bridge::echo_fixed,
     ),

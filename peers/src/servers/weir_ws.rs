@@ -9,6 +9,8 @@ use ws::{Error, Message, MessageKind, PreparedMessage, Sender, WebSocket};
 
 use super::{Failure, Outcome};
 
+const ZERO_COPY_BYTES_MIN: usize = 4096;
+
 pub(super) fn echo() -> Outcome {
     serve(|stream| async move {
         let mut socket = ws::accept(stream).await?;
@@ -18,6 +20,30 @@ pub(super) fn echo() -> Outcome {
                 Ok(_) => {}
                 Err(Error::Closed(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
+            }
+        }
+    })
+}
+
+/// Without copying into the kernel. The payload leaves the chunk that brought it, because a chunk
+/// is not lent for as long as the peer takes to confirm.
+pub(super) fn echo_zero_copy() -> Outcome {
+    let config = Rc::new(ws::Config::new().zero_copy(ZERO_COPY_BYTES_MIN));
+    serve(move |stream| {
+        let config = config.clone();
+        async move {
+            let ws::Incoming::WebSocket { mut socket, .. } =
+                ws::accept_with(stream, &config).await?
+            else {
+                return Err("no WebSocket".into());
+            };
+            loop {
+                match socket.recv().await {
+                    Ok(Message::Binary(payload)) => socket.send(payload.into_bytes()).await?,
+                    Ok(_) => {}
+                    Err(Error::Closed(_)) => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
     })

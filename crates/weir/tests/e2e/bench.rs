@@ -328,6 +328,8 @@ fn a_running_server_is_measured_over_tls() {
         let domain = domain.map(|name| ["--tls-domain", name]);
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         arguments.extend(domain.iter().flatten());
+        // Longer than asking over TLS takes, which is part of the start.
+        arguments.extend(["--seconds", "1", "--rate-limit", "0.02"]);
         let report = bench("pinned-producer", &arguments);
         assert_eq!(report["parameters"]["tls"], true);
         for round in report["rounds"].as_array().expect("rounds") {
