@@ -76,7 +76,7 @@ pub(crate) fn fit_files(
 }
 
 /// Bytes of memory that one shard may take, by what takes them.
-pub(crate) fn memory_of_shard(limits: &Limits) -> [(&'static str, u64); 5] {
+pub(crate) fn memory_of_shard(limits: &Limits) -> [(&'static str, u64); 6] {
     [
         (
             "connections",
@@ -85,6 +85,10 @@ pub(crate) fn memory_of_shard(limits: &Limits) -> [(&'static str, u64); 5] {
         ("recent messages", limits.storage.tail_bytes_max as u64),
         ("waiting messages", limits.storage.pending_bytes_max as u64),
         ("old messages", limits.storage.read_bytes_max as u64),
+        (
+            "write buffers",
+            (storage::limits::ALIGNED_KEPT_MAX * storage::limits::ALIGNED_KEPT_BYTES_MAX) as u64,
+        ),
         (
             "login checks",
             limits.password_checks_max as u64 * LOGIN_CHECK_BYTES,
@@ -160,6 +164,13 @@ mod tests {
             Limits::default().connections_max - 1
         );
         assert_eq!(fitted.storage, Limits::default().storage);
+    }
+
+    #[test]
+    fn memory_counts_what_a_thread_keeps_for_its_next_writes() {
+        let parts = memory_of_shard(&Limits::default());
+        let kept = parts.iter().find(|(name, _)| *name == "write buffers");
+        assert_eq!(kept, Some(&("write buffers", 4 * 8 * MIB)));
     }
 
     #[test]
