@@ -70,6 +70,8 @@ pub struct Latency {
     pub way: Way,
     /// Bytes of each write.
     pub bytes: usize,
+    /// Writes that were measured.
+    pub samples: usize,
     /// The fastest one.
     pub min: Duration,
     /// Half of the writes took at most this.
@@ -115,7 +117,7 @@ pub struct Diagnosis {
 }
 
 /// Finds out which way to write suits the disk under `directory`: whether writes past the page
-/// cache work there, and whether they are as fast. Takes some 20 flushes, or
+/// cache work there, and whether they are as fast. Takes some 60 flushes, or
 /// [`limits::PROBE_TIME_MAX`] and the flush under way then. `now` is any clock that does not run
 /// backwards.
 ///
@@ -177,26 +179,19 @@ fn choose(latencies: &[Latency], refusal: Option<io::Error>) -> Choice {
     }
     let of = |way: Way| latencies.iter().filter(move |latency| latency.way == way);
     let [buffered, direct] = Way::PROBED;
-    let pairs = of(buffered).zip(of(direct));
+    let pairs: Vec<_> = of(buffered).zip(of(direct)).collect();
     let texts: Vec<String> = pairs
-        .clone()
+        .iter()
         .map(|(buffered, direct)| {
             format!(
                 "{} KiB direct {:.2} ms, buffered {:.2} ms",
                 direct.bytes >> 10,
-                direct.min.as_secs_f64() * 1e3,
-                buffered.min.as_secs_f64() * 1e3
+                direct.p50.as_secs_f64() * 1e3,
+                buffered.p50.as_secs_f64() * 1e3
             )
         })
         .collect();
-    // The fastest ones say what the disk can do: whatever else a busy machine does only adds. A
-    // ratio counts the same for each size.
-    let ratio = |(buffered, direct): (&Latency, &Latency)| {
-        direct.min.as_secs_f64().max(1e-9) / buffered.min.as_secs_f64().max(1e-9)
-    };
-    let count = i32::try_from(pairs.clone().count()).expect("a few sizes");
-    let slower = pairs.map(ratio).product::<f64>() > SLOWER_FACTOR.powi(count);
-    let (mode, verdict) = if slower {
+    let (mode, verdict) = if is_direct_slower(&pairs) {
         (WriteMode::Buffered, "writes past the page cache are slower")
     } else {
         (WriteMode::Direct, "writes past the page cache work")
@@ -204,8 +199,28 @@ fn choose(latencies: &[Latency], refusal: Option<io::Error>) -> Choice {
     Choice {
         mode,
         direct_works: true,
-        reason: format!("{verdict} (fastest of a few: {})", texts.join("; ")),
+        reason: format!("{verdict}; median of a few: {}", texts.join(", ")),
     }
+}
+
+/// Whether writes past the page cache are clearly slower: by their medians, and by the fastest
+/// ones too. What else a busy machine does adds to both, but seldom to the same side in both, and
+/// sizes of which there are few samples say nothing. A ratio counts the same for each size.
+fn is_direct_slower(pairs: &[(&Latency, &Latency)]) -> bool {
+    let telling: Vec<_> = pairs
+        .iter()
+        .filter(|(buffered, direct)| {
+            buffered.samples.min(direct.samples) >= limits::PROBE_SAMPLES_TELLING
+        })
+        .collect();
+    let is_slower_by = |of: fn(&Latency) -> Duration| {
+        let ratios = telling.iter().map(|(buffered, direct)| {
+            of(direct).as_secs_f64().max(1e-9) / of(buffered).as_secs_f64().max(1e-9)
+        });
+        let count = i32::try_from(telling.len()).expect("a few sizes");
+        ratios.product::<f64>() > SLOWER_FACTOR.powi(count)
+    };
+    is_slower_by(|latency| latency.p50) && is_slower_by(|latency| latency.min)
 }
 
 /// A difference below this is within what a few samples can tell.
@@ -281,6 +296,8 @@ impl<D: Disk, N: Fn() -> Duration> Series<'_, D, N> {
             if number > 0 && (self.now)().saturating_sub(begun) > self.time_max {
                 break;
             }
+            // Forwards, then backwards, so that none always comes behind the same other.
+            tracks.reverse();
             for track in &mut tracks {
                 let place = match track.way {
                     Way::BufferedAppend => number,
@@ -295,6 +312,7 @@ impl<D: Disk, N: Fn() -> Duration> Series<'_, D, N> {
                 track.took.push((self.now)().saturating_sub(start));
             }
         }
+        tracks.sort_by_key(|track| ways.iter().position(|way| *way == track.way));
         Ok(tracks
             .into_iter()
             .map(|track| track.latency(bytes))
@@ -357,6 +375,7 @@ impl<F> Track<F> {
         Latency {
             way: self.way,
             bytes,
+            samples: count,
             min: self.took[0],
             p50: at(50),
             p99: at(99),
@@ -443,6 +462,7 @@ mod tests {
         Latency {
             way,
             bytes,
+            samples: limits::PROBE_SAMPLES,
             min: p50,
             p50,
             p99: p50,
@@ -470,6 +490,27 @@ mod tests {
                 .reason
                 .contains("4 KiB direct 0.13 ms, buffered 0.10 ms")
         );
+    }
+
+    /// Whether `direct` of these times in microseconds is taken for slower than `buffered`.
+    fn is_slower(buffered_us: [u64; 2], direct_us: [u64; 2], samples: usize) -> bool {
+        let [buffered, direct] = Way::PROBED;
+        let of = |way, [min, p50]: [u64; 2]| Latency {
+            min: Duration::from_micros(min),
+            samples,
+            ..latency(way, 4_096, Duration::from_micros(p50))
+        };
+        is_direct_slower(&[(&of(buffered, buffered_us), &of(direct, direct_us))])
+    }
+
+    #[test]
+    fn one_lucky_or_unlucky_write_decides_nothing() {
+        let enough = limits::PROBE_SAMPLES_TELLING;
+        assert!(is_slower([100, 120], [150, 200], enough));
+        assert!(!is_slower([100, 120], [150, 200], enough - 1), "too few");
+        assert!(!is_slower([50, 120], [90, 100], enough), "a lucky one");
+        assert!(!is_slower([100, 100], [101, 400], enough), "a busy half");
+        assert!(!is_direct_slower(&[]));
     }
 
     #[test]

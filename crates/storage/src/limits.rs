@@ -110,8 +110,10 @@ pub const DOCTOR_REGION_BYTES: usize = 256 << 20;
 
 /// Sizes of the writes that a start measures: what most groups are between.
 pub const PROBE_BYTES: [usize; 2] = [4 << 10, 64 << 10];
-/// Writes of each kind and size at a start: enough for a median.
-pub const PROBE_SAMPLES: usize = 7;
+/// Writes of each kind and size at a start: enough for a median on a busy machine.
+pub const PROBE_SAMPLES: usize = 15;
+/// With fewer of them, because the time was up, a size says nothing about which way is faster.
+pub const PROBE_SAMPLES_TELLING: usize = 5;
 /// A start does not measure for longer: a slow disk is told after a few writes.
 pub const PROBE_TIME_MAX: Duration = Duration::from_millis(250);
 /// A median flush below this is not one: the fastest devices need some 10 microseconds.
