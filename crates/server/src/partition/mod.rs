@@ -2,15 +2,15 @@
 //!
 //! Belongs to one shard for the life of the process: no locks, no atomics.
 
-use std::cell::Cell;
-use std::collections::{BTreeSet, HashSet};
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use storage::disk::{self, Disk as _};
+use storage::disk::{self, DirectoryEntry, Disk as _};
 use storage::{
     BudgetUse, LogOptions, Opening, PartitionLog, RecoveryReport, Removed, WriteMode, doctor,
     layout,
@@ -23,6 +23,7 @@ use crate::limits::Limits;
 
 mod offsets;
 mod poll;
+mod removal;
 
 pub(crate) use offsets::{ConsumerKey, OffsetError};
 pub(crate) use poll::PollRequest;
@@ -46,6 +47,8 @@ pub(crate) struct Storage {
     limits: Limits,
     budget: Budget,
     open_journals: Rc<OpenJournals>,
+    /// Deleted partitions whose files could neither be removed nor set aside.
+    left: RefCell<HashSet<PartitionKey>>,
     /// Whether what earlier processes left was synced as a whole.
     is_durable: Cell<bool>,
     write_choice: WriteChoice,
@@ -152,6 +155,7 @@ impl Storage {
             root,
             budget: Budget::new(limits.storage),
             open_journals: OpenJournals::new(limits.offset_journals_open_max),
+            left: RefCell::default(),
             is_durable: Cell::new(false),
             limits,
             write_choice,
@@ -202,6 +206,7 @@ impl Storage {
     ) -> Result<(), storage::Error> {
         let topic = self.root.join(layout::topic_directory(stream_id, topic_id));
         let directory = topic.join(layout::PARTITIONS);
+        self.clear_for(keys).await?;
         let failed = |error| system("create", &directory, error);
         let known: HashSet<u32> = self
             .numbered(&directory)
@@ -263,86 +268,20 @@ impl Storage {
         ))
     }
 
-    /// Removes the files of a partition that the catalog no longer knows. What cannot be removed
-    /// now is tried again at the next start. [`Self::sync_removed`] makes it durable.
-    pub(crate) async fn remove_partition(&self, key: PartitionKey) {
-        let directory = self.partition_directory(key);
-        if let Err(error) = disk::remove_directory_with_files(&self.disk, &directory).await {
-            tracing::warn!(partition = %key, %error, "files of a deleted partition are left");
-        }
-    }
-
-    /// Makes the removal of these partitions durable: their numbers may be used again.
-    pub(crate) async fn sync_removed(&self, keys: &[PartitionKey]) {
-        let topics: BTreeSet<_> = keys
-            .iter()
-            .map(|key| layout::topic_directory(key.stream_id, key.topic_id))
-            .collect();
-        for topic in topics {
-            let directory = self.root.join(topic).join(layout::PARTITIONS);
-            match self.disk.sync_directory(&directory).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(directory = %directory.display(), %error,
-                        "the removal of partitions is not durable");
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Removes what is left of a topic, or of a stream without one, once its partitions are gone.
-    pub(crate) async fn remove_remains(&self, stream_id: u32, topic_id: Option<u32>) {
-        let directory = match topic_id {
-            Some(topic_id) => layout::topic_directory(stream_id, topic_id),
-            None => layout::stream_directory(stream_id),
-        };
-        let directory = self.root.join(directory);
-        if let Err(error) = disk::remove_directories(&self.disk, &directory).await {
-            tracing::warn!(directory = %directory.display(), %error, "left until the next start");
-        }
-    }
-
-    /// Removes partitions that a crash left behind after their deletion was journalled. Directories
-    /// of streams and topics that are gone go with them.
-    pub(crate) async fn remove_orphans(&self, catalog: &Catalog) -> Result<(), storage::Error> {
-        let streams = self.root.join("streams");
-        for (stream_id, stream) in self.numbered(&streams).await? {
-            let topics = stream.join("topics");
-            for (topic_id, topic) in self.numbered(&topics).await? {
-                let partitions = topic.join("partitions");
-                for (partition_id, partition) in self.numbered(&partitions).await? {
-                    let key = PartitionKey::new(stream_id, topic_id, partition_id);
-                    if !catalog.contains_partition(&key) {
-                        self.remove_orphan(&partition).await?;
-                    }
-                }
-                if catalog.topic(stream_id.into(), topic_id.into()).is_none() {
-                    self.remove_orphan(&topic).await?;
-                }
-            }
-            if catalog.stream(stream_id.into()).is_none() {
-                self.remove_orphan(&stream).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn remove_orphan(&self, directory: &Path) -> Result<(), storage::Error> {
-        tracing::info!(directory = %directory.display(), "removing what a deletion left");
-        disk::remove_directories(&self.disk, directory)
-            .await
-            .map_err(|error| system("remove", directory, error))
-    }
-
     async fn numbered(&self, directory: &Path) -> Result<Vec<(u32, PathBuf)>, storage::Error> {
+        let entries = self.listed(directory).await?;
+        Ok(entries
+            .into_iter()
+            .filter(|entry| entry.is_directory)
+            .filter_map(|entry| Some((entry.name.parse().ok()?, directory.join(entry.name))))
+            .collect())
+    }
+
+    /// Names in a directory that may be missing.
+    async fn listed(&self, directory: &Path) -> Result<Vec<DirectoryEntry>, storage::Error> {
         match self.disk.list(directory).await {
-            Ok(entries) => Ok(entries
-                .into_iter()
-                .filter(|entry| entry.is_directory)
-                .filter_map(|entry| Some((entry.name.parse().ok()?, directory.join(entry.name))))
-                .collect()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(system("list", directory, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(|error| system("list", directory, error)),
         }
     }
 }
