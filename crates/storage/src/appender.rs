@@ -168,10 +168,12 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
 /// [`write_group`], with the file kept open from the write to the sync.
 async fn write_pinned<D: Disk>(shared: &Rc<Shared<D>>, group: &Group) -> Result<bool, Error> {
     let active = Rc::clone(shared.state.borrow().active());
-    active.set_written(true);
-    shared.budget.use_segment(&active);
+    shared.budget.pin(&active).await;
     let written = write_group(shared, group).await;
-    active.set_written(matches!(written, Ok(false)));
+    match written {
+        Ok(false) => shared.budget.leave_unsynced(shared),
+        _ => active.unpin(),
+    }
     written
 }
 
@@ -244,7 +246,7 @@ async fn sync_active<D: Disk>(shared: &Shared<D>) -> Result<(), Error> {
     // Kept open since it was written.
     let file = active.file(&shared.disk).await?;
     let synced = file.sync().await;
-    active.set_written(false);
+    active.unpin();
     synced.map_err(Error::sync_at("sync", &active.path))?;
     active.set_synced(end);
     shared.syncs_count.set(shared.syncs_count.get() + 1);
@@ -406,6 +408,10 @@ fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
                 "partition fenced: nothing is appended until a restart"
             );
             state.standing = Standing::Fenced(error.clone());
+            // There will be no other sync.
+            if let Some(active) = state.segments.back() {
+                active.unpin();
+            }
         }
     }
     let waiting = group

@@ -15,8 +15,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_channel::oneshot;
 
 use crate::{
+    appender,
     disk::{CompioDisk, Disk},
     error::Error,
     limits::BudgetLimits,
@@ -44,6 +46,10 @@ struct Inner<D: Disk> {
     limits: BudgetLimits,
     /// Segments whose file may be open.
     segments: RefCell<VecDeque<Weak<Segment<D::File>>>>,
+    /// Those of them that must stay open.
+    pins: Rc<Pins>,
+    /// Logs at rest with something that is acknowledged and not synced, the oldest first.
+    unsynced: RefCell<VecDeque<Weak<Shared<D>>>>,
     /// Logs whose tail may hold something.
     tails: RefCell<VecDeque<Weak<Shared<D>>>>,
     tail_bytes: Rc<Cell<usize>>,
@@ -78,6 +84,8 @@ impl<D: Disk> Budget<D> {
             inner: Rc::new(Inner {
                 limits,
                 segments: RefCell::default(),
+                pins: Rc::default(),
+                unsynced: RefCell::default(),
                 tails: RefCell::default(),
                 tail_bytes: Rc::default(),
                 pending_bytes: Cell::new(0),
@@ -130,6 +138,56 @@ impl<D: Disk> Budget<D> {
             }
             segment.listed.set(false);
             segment.let_go();
+        }
+    }
+
+    /// Returns when one more file may stay open from a write to its sync. Until then what lies
+    /// unsynced for longest is synced, because its file cannot be closed before.
+    pub(crate) async fn pin(&self, segment: &Rc<Segment<D::File>>) {
+        let pins_max = self.inner.limits.segments_open_max.max(1);
+        while !segment.is_written() {
+            if self.inner.pins.count.get() < pins_max {
+                segment.pin(Pin::new(&self.inner.pins));
+                break;
+            }
+            self.sync_oldest();
+            let (sender, receiver) = oneshot::channel();
+            self.inner.pins.waiters.borrow_mut().push_back(sender);
+            // Used when a file may be closed again; dropped never.
+            let _ = receiver.await;
+        }
+        self.use_segment(segment);
+    }
+
+    /// Notes that what a log wrote stays unsynced for now.
+    pub(crate) fn leave_unsynced(&self, log: &Rc<Shared<D>>) {
+        if !log.unsynced_listed.replace(true) {
+            self.inner
+                .unsynced
+                .borrow_mut()
+                .push_back(Rc::downgrade(log));
+        }
+        // Whoever began to wait before found nothing to sync.
+        if !self.inner.pins.waiters.borrow().is_empty() {
+            self.sync_oldest();
+        }
+    }
+
+    fn sync_oldest(&self) {
+        loop {
+            let Some(oldest) = self.inner.unsynced.borrow_mut().pop_front() else {
+                return;
+            };
+            let Some(log) = oldest.upgrade() else {
+                continue;
+            };
+            log.unsynced_listed.set(false);
+            let mut state = log.state.borrow_mut();
+            let active = state.segments.back();
+            if active.is_some_and(|active| active.is_written()) {
+                appender::request_sync(&log, &mut state);
+                return;
+            }
         }
     }
 
@@ -218,6 +276,36 @@ impl<D: Disk> Budget<D> {
 impl<D: Disk> Default for Budget<D> {
     fn default() -> Self {
         Self::new(BudgetLimits::default())
+    }
+}
+
+/// How many files must stay open, and who waits to be one of them.
+#[derive(Debug, Default)]
+struct Pins {
+    count: Cell<usize>,
+    waiters: RefCell<VecDeque<oneshot::Sender<()>>>,
+}
+
+/// Keeps a segment's file open.
+#[derive(Debug)]
+pub(crate) struct Pin(Rc<Pins>);
+
+impl Pin {
+    fn new(pins: &Rc<Pins>) -> Self {
+        pins.count.set(pins.count.get() + 1);
+        Self(Rc::clone(pins))
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        // Whoever waited may have gone.
+        while let Some(waiter) = self.0.waiters.borrow_mut().pop_front() {
+            if waiter.send(()).is_ok() {
+                break;
+            }
+        }
     }
 }
 

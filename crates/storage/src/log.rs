@@ -107,6 +107,8 @@ pub(crate) struct Shared<D: Disk> {
     /// the budget looked last.
     pub(crate) tail_listed: Cell<bool>,
     pub(crate) tail_used: Cell<bool>,
+    /// Whether the budget knows that something is acknowledged and not synced.
+    pub(crate) unsynced_listed: Cell<bool>,
     pub(crate) sync_policy: Cell<SyncPolicy>,
     pub(crate) syncs_count: Cell<u64>,
 }
@@ -247,6 +249,7 @@ impl<D: Disk> PartitionLog<D> {
             budget: opening.budget,
             tail_listed: Cell::new(false),
             tail_used: Cell::new(false),
+            unsynced_listed: Cell::new(false),
             syncs_count: Cell::new(0),
         });
         Ok((Self { shared }, recovered.report))

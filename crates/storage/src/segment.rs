@@ -25,6 +25,7 @@ use bytes::{Bytes, BytesMut};
 use twox_hash::XxHash3_64;
 
 use crate::{
+    budget::Pin,
     checkpoint::Turn,
     disk::{Disk, DiskFile, OpenMode, write_all_at},
     entry::{BLOCK_BYTES, read_u32, read_u64},
@@ -103,8 +104,8 @@ pub(crate) struct Segment<F> {
     /// Who writes the index file, and up to where that says that everything is durable.
     pub(crate) index_turn: Turn,
     pub(crate) checkpoint_position: Cell<u64>,
-    /// Whether a group is being written: its sync must go through the same descriptor.
-    is_written: Cell<bool>,
+    /// From a write to its sync, which must go through the same descriptor.
+    pin: RefCell<Option<Pin>>,
     /// Whether the budget knows that the file may be open, and whether it was used since the
     /// budget looked last.
     pub(crate) listed: Cell<bool>,
@@ -131,7 +132,7 @@ impl<F: DiskFile> Segment<F> {
             is_active: Cell::new(false),
             index_turn: Turn::default(),
             checkpoint_position: Cell::new(FIRST_ENTRY_POSITION),
-            is_written: Cell::new(false),
+            pin: RefCell::new(None),
             listed: Cell::new(false),
             used: Cell::new(false),
         }
@@ -152,12 +153,18 @@ impl<F: DiskFile> Segment<F> {
         self.is_active.set(false);
     }
 
-    pub(crate) fn set_written(&self, is_written: bool) {
-        self.is_written.set(is_written);
+    /// Keeps the file open until [`Self::unpin`].
+    pub(crate) fn pin(&self, pin: Pin) {
+        *self.pin.borrow_mut() = Some(pin);
     }
 
+    pub(crate) fn unpin(&self) {
+        *self.pin.borrow_mut() = None;
+    }
+
+    /// Whether something is written that is not synced, so that the file stays open.
     pub(crate) fn is_written(&self) -> bool {
-        self.is_written.get()
+        self.pin.borrow().is_some()
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use common::{
     PARTITION, assert_verbatim, batch, joined, on_each_driver, open_with, small_segments,
 };
-use storage::{Budget, BudgetLimits, CompioDisk, Error, LogOptions, Opening, PartitionLog};
+use storage::{
+    Budget, BudgetLimits, CompioDisk, Error, LogOptions, Opening, PartitionLog, SyncPolicy,
+};
 
 const LOGS_COUNT: usize = 12;
 
@@ -78,6 +80,39 @@ fn more_logs_are_used_than_files_are_open() {
         }
         disk.drain().await;
         assert_eq!(open_files(&directory), Vec::<PathBuf>::new());
+    });
+}
+
+/// What is acknowledged and not synced keeps its file open, whoever else wants to write.
+#[test]
+fn logs_that_never_sync_do_not_keep_more_files_open_than_allowed() {
+    on_each_driver(async |disk, directory| {
+        let budget = Budget::new(BudgetLimits {
+            segments_open_max: 3,
+            ..BudgetLimits::default()
+        });
+        let options = LogOptions {
+            sync_policy: SyncPolicy::Never,
+            ..small_segments()
+        };
+        let logs = open_many(&disk, &directory, options, &budget).await;
+        for round in 0..12 {
+            let sent = logs.iter().enumerate().map(|(number, log)| {
+                let (seed, budget) = ((100 * number + round) as u64, &budget);
+                async move {
+                    log.append(batch(seed, 4, 3_000), seed).await.unwrap();
+                    let open = budget.in_use().segments_open;
+                    assert!(open <= 3, "{open}");
+                }
+            });
+            futures_util::future::join_all(sent).await;
+        }
+        for (number, log) in logs.iter().enumerate() {
+            log.close().await.unwrap();
+            let sent = batch((100 * number + 11) as u64, 4, 3_000);
+            let records = log.read(44, 4, usize::MAX).await.unwrap();
+            assert_verbatim(&sent, &joined(&records));
+        }
     });
 }
 
