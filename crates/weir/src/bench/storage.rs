@@ -10,6 +10,7 @@ mod footprint;
 mod groups;
 mod latency;
 mod reading;
+mod recovery;
 mod report;
 mod samples;
 mod served;
@@ -61,6 +62,8 @@ enum Part {
     Served,
     /// Reading the tail, and a log that is larger than it, beside a plain read of its files.
     Reading,
+    /// Opening a log that nobody closed.
+    Recovery,
     /// Bytes on disk of a producer that sends one small message at a time.
     Footprint,
 }
@@ -102,6 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 Part::Groups => groups::measure(&stage).await,
                 Part::Served => Ok(Vec::new()),
                 Part::Reading => reading::measure(&stage, arguments.read_megabytes).await,
+                Part::Recovery => recovery::measure(&stage).await,
                 Part::Footprint => footprint::measure(&stage).await,
             };
             stage.disk.drain().await;
@@ -163,6 +167,12 @@ impl Stage {
     async fn log(&self, name: &str, options: LogOptions) -> anyhow::Result<PartitionLog> {
         let directory = self.directory.join(name);
         self.disk.create_directory(&directory).await?;
+        self.reopen(name, options).await
+    }
+
+    /// A log that was there before.
+    async fn reopen(&self, name: &str, options: LogOptions) -> anyhow::Result<PartitionLog> {
+        let directory = self.directory.join(name);
         let opened = PartitionLog::open(self.disk.clone(), &directory, 0, options).await;
         Ok(opened?.0)
     }

@@ -6,11 +6,21 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Design;
-
 const BLOCK_BYTES: usize = 4_096;
 
-/// Writes blocks of one size, as a log of one design would, and nothing else.
+/// How a bare file is written durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Past the page cache over zeros: the least that a durable write takes, once every byte was
+    /// written before.
+    OverZeros,
+    /// Past the page cache into space that was only reserved.
+    IntoReserved,
+    /// At the end of the file through the page cache.
+    Append,
+}
+
+/// Writes blocks of one size, in one way, and nothing else.
 pub(super) struct Floor {
     path: PathBuf,
     file: File,
@@ -23,20 +33,22 @@ pub(super) struct Floor {
 
 impl Floor {
     /// Room for `writes` writes of `bytes` bytes, rounded up to blocks.
-    pub(super) fn new(
-        path: &Path,
-        design: Design,
-        bytes: usize,
-        writes: usize,
-    ) -> io::Result<Floor> {
+    pub(super) fn new(path: &Path, way: Way, bytes: usize, writes: usize) -> io::Result<Floor> {
         let bytes = bytes.next_multiple_of(BLOCK_BYTES);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         let mut file = options.open(path)?;
-        if design == Design::Direct {
+        if way != Way::Append {
             let zeros = vec![0; bytes];
             for number in 0..writes {
-                file.write_all_at(&zeros, (number * bytes) as u64)?;
+                let position = (number * bytes) as u64;
+                match way {
+                    Way::IntoReserved => {
+                        let flags = rustix::fs::FallocateFlags::empty();
+                        rustix::fs::fallocate(&file, flags, position, bytes as u64)?;
+                    }
+                    _ => file.write_all_at(&zeros, position)?,
+                }
             }
             file.sync_all()?;
             let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();

@@ -1,15 +1,16 @@
 //! One producer that waits for each acknowledgement, beside the bare disk with writes of the same
 //! size, both in both designs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use storage::PartitionLog;
 
-use super::floor::Floor;
+use super::floor::{Floor, Way};
 use super::report::Section;
 use super::samples::Samples;
 use super::{Design, Stage, batch};
+use crate::bench::process;
 
 /// Not measured, at the start of each round.
 const WARM_UP: usize = 8;
@@ -52,6 +53,20 @@ pub(super) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Section>> {
     Ok(sections)
 }
 
+/// What is measured of one size.
+struct Measured {
+    /// By [`Way`].
+    floors: [Samples; 3],
+    /// By [`Design`].
+    appends: [Samples; 2],
+    /// Of the appends in the first design, those that began a segment.
+    rolls: Vec<Duration>,
+    /// Of all appends together, in the first design.
+    cpu: Duration,
+}
+
+const WAYS: [Way; 3] = [Way::OverZeros, Way::IntoReserved, Way::Append];
+
 async fn measure_size(stage: &Stage, size: &Size) -> anyhow::Result<Section> {
     let batch = batch(size.messages, size.payload_bytes);
     let mut logs = Vec::new();
@@ -59,21 +74,19 @@ async fn measure_size(stage: &Stage, size: &Size) -> anyhow::Result<Section> {
         let name = format!("{}-{design:?}", size.name);
         logs.push((stage.log(&name, design.options()).await?, name));
     }
-    let mut floors = [Samples::default(), Samples::default()];
-    let mut appends = [Samples::default(), Samples::default()];
+    let mut measured = Measured {
+        floors: Default::default(),
+        appends: Default::default(),
+        rolls: Vec::new(),
+        cpu: Duration::ZERO,
+    };
     for round in 0..stage.rounds {
-        for subject in stage.order(round, 2 * Design::ALL.len()) {
-            let number = subject / 2;
-            if subject.is_multiple_of(2) {
-                write(
-                    stage,
-                    Design::ALL[number],
-                    &batch,
-                    size,
-                    &mut floors[number],
-                )?;
-            } else {
-                append(&logs[number].0, &batch, size.samples, &mut appends[number]).await?;
+        for subject in stage.order(round, WAYS.len() + Design::ALL.len()) {
+            match subject.checked_sub(WAYS.len()) {
+                None => write(stage, WAYS[subject], &batch, size, &mut measured)?,
+                Some(number) => {
+                    append(&logs[number].0, &batch, size, number, &mut measured).await?;
+                }
             }
         }
     }
@@ -81,18 +94,19 @@ async fn measure_size(stage: &Stage, size: &Size) -> anyhow::Result<Section> {
         log.close().await?;
         stage.remove(&name).await?;
     }
-    Ok(section(size, &floors, &appends))
+    Ok(section(size, &measured))
 }
 
 fn write(
     stage: &Stage,
-    design: Design,
+    way: Way,
     batch: &BytesMut,
     size: &Size,
-    samples: &mut Samples,
+    measured: &mut Measured,
 ) -> anyhow::Result<()> {
     let path = stage.directory.join("floor");
-    let mut floor = Floor::new(&path, design, batch.len(), size.samples + WARM_UP)?;
+    let mut floor = Floor::new(&path, way, batch.len(), size.samples + WARM_UP)?;
+    let samples = &mut measured.floors[way as usize];
     samples.begin_round();
     for number in 0..size.samples + WARM_UP {
         let took = floor.write()?;
@@ -106,24 +120,34 @@ fn write(
 async fn append(
     log: &PartitionLog,
     batch: &BytesMut,
-    count: usize,
-    samples: &mut Samples,
+    size: &Size,
+    number: usize,
+    measured: &mut Measured,
 ) -> anyhow::Result<()> {
-    samples.begin_round();
-    for number in 0..count + WARM_UP {
+    measured.appends[number].begin_round();
+    let usage = || process::usage(std::process::id()).map_or(Duration::ZERO, |usage| usage.cpu);
+    let cpu = usage();
+    for count in 0..size.samples + WARM_UP {
         // The copy is not part of it: a producer's batch comes from the network.
         let batch = batch.clone();
+        let segments = log.segments_count();
         let begun = Instant::now();
         log.append(batch, 0).await?;
         let took = begun.elapsed();
-        if number >= WARM_UP {
-            samples.add(took);
+        if number == 0 && segments > 0 && log.segments_count() > segments {
+            measured.rolls.push(took);
         }
+        if count >= WARM_UP {
+            measured.appends[number].add(took);
+        }
+    }
+    if number == 0 {
+        measured.cpu += usage() - cpu;
     }
     Ok(())
 }
 
-fn section(size: &Size, floors: &[Samples; 2], appends: &[Samples; 2]) -> Section {
+fn section(size: &Size, measured: &Measured) -> Section {
     let mut section = Section {
         title: size.title,
         names: &[
@@ -136,36 +160,60 @@ fn section(size: &Size, floors: &[Samples; 2], appends: &[Samples; 2]) -> Sectio
         rows: Vec::new(),
         notes: Vec::new(),
     };
-    for (number, design) in Design::ALL.into_iter().enumerate() {
-        let (floor, log) = (&floors[number], &appends[number]);
-        let [p50, p99] = [0.5, 0.99];
+    let [p50, p99] = [0.5, 0.99];
+    let mut row = |name: String, samples: &Samples, floor: Option<&Samples>| {
+        let over = |quantile| Some(samples.quantile_us(quantile) / floor?.quantile_us(quantile));
         section.row(
-            format!("disk: {}", design.name()),
+            name,
             &[
-                Some(floor.quantile_us(p50)),
-                Some(floor.quantile_us(p99)),
-                None,
-                None,
-                Some(floor.spread()),
+                Some(samples.quantile_us(p50)),
+                Some(samples.quantile_us(p99)),
+                over(p50),
+                over(p99),
+                Some(samples.spread()),
             ],
         );
-        section.row(
-            format!("log:  {}", design.name()),
-            &[
-                Some(log.quantile_us(p50)),
-                Some(log.quantile_us(p99)),
-                Some(log.quantile_us(p50) / floor.quantile_us(p50)),
-                Some(log.quantile_us(p99) / floor.quantile_us(p99)),
-                Some(log.spread()),
-            ],
-        );
-    }
-    let gain = |quantile| appends[1].quantile_us(quantile) / appends[0].quantile_us(quantile);
+    };
+    let [zeros, reserved, append] = &measured.floors;
+    let [direct, usual] = Design::ALL.map(Design::name);
+    row("disk: direct, over zeros".to_owned(), zeros, None);
+    row(
+        "disk: direct, into reserved space".to_owned(),
+        reserved,
+        Some(zeros),
+    );
+    row(format!("log:  {direct}"), &measured.appends[0], Some(zeros));
+    row(format!("disk: {usual}"), append, None);
+    row(format!("log:  {usual}"), &measured.appends[1], Some(append));
+    let gain = |quantile| {
+        measured.appends[1].quantile_us(quantile) / measured.appends[0].quantile_us(quantile)
+    };
     section.notes.push(format!(
         "the usual design over direct: {:.2} at p50, {:.2} at p99; goal over the floor: {}",
-        gain(0.5),
-        gain(0.99),
+        gain(p50),
+        gain(p99),
         size.goal
     ));
+    let batches = measured.floors[0].count() + WARM_UP * measured.floors[0].rounds();
+    section.notes.push(format!(
+        "the log, direct: {:.0} us of CPU time a batch, the batch's copy included{}",
+        measured.cpu.as_secs_f64() * 1e6 / batches as f64,
+        rolls(&measured.rolls)
+    ));
     section
+}
+
+/// What the appends took that began a segment.
+fn rolls(took: &[Duration]) -> String {
+    let mut took = took.to_vec();
+    took.sort_unstable();
+    let (Some(median), Some(slowest)) = (took.get(took.len() / 2), took.last()) else {
+        return String::new();
+    };
+    format!(
+        "; {} that began a segment took {} us, at most {} us",
+        took.len(),
+        median.as_micros(),
+        slowest.as_micros()
+    )
 }

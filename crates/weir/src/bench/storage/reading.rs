@@ -91,7 +91,7 @@ async fn read(log: &PartitionLog, directory: &Path, subject: usize) -> anyhow::R
     Ok((megabytes / seconds, (usage() - cpu) / megabytes * 1_000.0))
 }
 
-fn segments(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn segments(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -104,7 +104,7 @@ fn segments(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// The whole file from the page cache, through whichever descriptor.
-fn drop_cache(files: &[PathBuf]) -> anyhow::Result<()> {
+pub(super) fn drop_cache(files: &[PathBuf]) -> anyhow::Result<()> {
     for path in files {
         let file = File::open(path)?;
         // Dirty pages stay where they are.

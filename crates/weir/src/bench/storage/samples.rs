@@ -18,6 +18,15 @@ impl Samples {
         round.push(time);
     }
 
+    pub(super) fn rounds(&self) -> usize {
+        self.rounds.len()
+    }
+
+    /// Samples of all rounds.
+    pub(super) fn count(&self) -> usize {
+        self.rounds.iter().map(Vec::len).sum()
+    }
+
     /// Of all rounds together, in microseconds.
     pub(super) fn quantile_us(&self, quantile: f64) -> f64 {
         quantile_of(self.rounds.concat(), quantile)

@@ -6,10 +6,10 @@ use anyhow::Context;
 use clap::Parser;
 use client::TransportKind;
 
-use super::floor::Floor;
+use super::batch;
+use super::floor::{Floor, Way};
 use super::report::Section;
 use super::samples::{self, Samples, spread};
-use super::{Design, batch};
 use crate::bench::arguments::Arguments;
 use crate::bench::plan::Plan;
 use crate::bench::process::{self, Server};
@@ -129,7 +129,7 @@ fn line(work: &Work, data: &Path) -> anyhow::Result<Arguments> {
 fn write(directory: &Path, work: &Work, samples: &mut Samples) -> anyhow::Result<()> {
     let bytes = batch(work.messages, work.payload_bytes).len();
     let count = work.batches.min(200);
-    let mut floor = Floor::new(&directory.join("floor"), Design::Direct, bytes, count)?;
+    let mut floor = Floor::new(&directory.join("floor"), Way::OverZeros, bytes, count)?;
     samples.begin_round();
     for _ in 0..count {
         samples.add(floor.write()?);
