@@ -464,8 +464,15 @@ async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes the index of a segment that was sealed, outside the way of commits.
+/// Writes the index of a segment that was sealed, outside the way of commits: some of them later,
+/// because the first one behind a roll had to wait already.
 async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>>, index: &Index) {
+    shared.disk.sleep(limits::SEAL_PAUSE).await;
+    let is_there = |segment: &Rc<Segment<D::File>>| Rc::ptr_eq(segment, sealed);
+    if !shared.state.borrow().segments.iter().any(is_there) {
+        // Removed meanwhile.
+        return;
+    }
     let summary = sealed.summary();
     let turn = sealed.index_turn.take().await;
     let written = segment::write_index(

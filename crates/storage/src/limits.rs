@@ -61,6 +61,9 @@ pub const ALIGNED_KEPT_BYTES_MAX: usize = 8 << 20;
 /// was filled once takes memory.
 pub const ALIGNED_KEPT_MAX: usize = 4;
 
+/// From a roll to the work that its sealed segment still needs: some commits later.
+pub const SEAL_PAUSE: Duration = Duration::from_millis(20);
+
 /// Default bytes of recent batches that one log keeps in memory for readers.
 pub const TAIL_BYTES_DEFAULT: usize = 4 << 20;
 

@@ -85,6 +85,9 @@ async fn prepare<D: Disk>(
     let file = shared.disk.open(path, OpenMode::CreateTruncate).await?;
     if reserve {
         file.reserve(0, bytes).await?;
+        // Where the header goes, so that its sync at the roll has nothing to note about space.
+        let block = aligned::zeros(BLOCK_BYTES as usize);
+        write_all_at(&file, 0, vec![block]).await?;
     } else {
         let writer = match shared.options.write_mode {
             WriteMode::Direct => shared.disk.open(path, OpenMode::Direct).await?,
