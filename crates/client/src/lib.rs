@@ -38,6 +38,12 @@
 //! written over a copy, because the protocol has clients mask). A large reply is received straight
 //! into its own allocation. [`Target`] and [`Client::send_batch`] are the open way for callers that
 //! build their batches themselves.
+//!
+//! # A client that rests
+//!
+//! Over WebSocket a server asks for a sign of life after 25 s of silence and gives a connection up
+//! after 60 s, and a client answers only while one of its requests is under way. Who has nothing
+//! to ask for that long calls [`Client::ping`] in between, or connects again.
 
 #![warn(missing_docs)]
 

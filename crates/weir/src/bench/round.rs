@@ -151,8 +151,7 @@ impl Stage<'_> {
     }
 
     async fn load(&self) -> anyhow::Result<Measured> {
-        let mut admin = self.connect().await?;
-        let streams = self.create_streams(&mut admin).await?;
+        let streams = self.create_streams(&mut self.connect().await?).await?;
         self.fill(&streams).await?;
         let mut connected = self.connect_actors(&streams).await?;
         let shares = self.shares(&mut connected.consumers, &streams).await?;
@@ -176,6 +175,8 @@ impl Stage<'_> {
         let before = before
             .await
             .map_err(|_| anyhow::anyhow!("the sampler ended early"))?;
+        // Silent for a whole round, the other one may be closed by now.
+        let mut admin = self.connect().await?;
         self.delete_streams(&mut admin, &streams).await?;
         let result = Outcome::Load {
             producers,
