@@ -194,7 +194,7 @@ fn section(size: &Size, measured: &Measured) -> Section {
         gain(p99),
         size.goal
     ));
-    let batches = measured.floors[0].count() + WARM_UP * measured.floors[0].rounds();
+    let batches = measured.appends[0].count() + WARM_UP * measured.appends[0].rounds();
     section.notes.push(format!(
         "the log, direct: {:.0} us of CPU time a batch, the batch's copy included{}",
         measured.cpu.as_secs_f64() * 1e6 / batches as f64,
