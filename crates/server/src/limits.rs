@@ -133,6 +133,10 @@ pub const RETENTION_INTERVAL: std::ops::RangeInclusive<Duration> =
 /// between all pairs of shards can bear.
 pub const SHARDS_COUNT_MAX: usize = 256;
 
+/// Partitions of a shard that wait for retention because they will soon begin a segment. One that
+/// finds no place is looked at at the next interval.
+pub(crate) const NEAR_END_MAX: usize = 1_024;
+
 /// Length of a user's name: the protocol's own limits.
 pub const USERNAME_BYTES: std::ops::RangeInclusive<usize> = 3..=50;
 

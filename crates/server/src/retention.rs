@@ -3,13 +3,16 @@
 //! Each shard looks at its own partitions for their age. For the size of a topic over all of its
 //! partitions, the shard of partition 0 asks the others, because only the sum tells. One look does
 //! a bounded amount of work, and the next one goes on.
+//!
+//! Besides, a partition is looked at when it will soon begin a segment: what is removed then gives
+//! its file to that segment, and a topic under load does not grow far beyond its size.
 
 use std::rc::Rc;
 
 use compio::time::sleep;
 use futures_util::FutureExt;
 
-use crate::catalog::{PartitionKey, UNLIMITED};
+use crate::catalog::{PartitionKey, Topic, UNLIMITED};
 use crate::control::now_us;
 use crate::partition::{Partition, PartitionSize};
 use crate::shard::event::TopicKey;
@@ -22,30 +25,52 @@ pub(crate) fn start(shard: &Rc<Shard>) {
         loop {
             expire(&shard).await;
             shrink(&shard).await;
-            futures_util::select_biased! {
-                () = Box::pin(shard.drain_begun()).fuse() => return,
-                () = Box::pin(sleep(shard.limits.retention_interval)).fuse() => {}
+            let mut pause = Box::pin(sleep(shard.limits.retention_interval)).fuse();
+            loop {
+                futures_util::select_biased! {
+                    () = Box::pin(shard.drain_begun()).fuse() => return,
+                    () = pause => break,
+                    key = Box::pin(shard.storage.near_end()).fuse() => near_end(&shard, key).await,
+                }
             }
         }
     });
 }
 
+/// Looks at a partition that will soon begin a segment, and at its topic.
+async fn near_end(shard: &Shard, key: PartitionKey) {
+    let snapshot = shard.snapshot();
+    let (stream_id, topic_id) = (key.stream_id, key.topic_id);
+    let topic = snapshot.catalog.topic(stream_id.into(), topic_id.into());
+    let (Ok(partition), Some((_, topic))) = (shard.partition(key), topic) else {
+        return;
+    };
+    expire_partition(shard, &partition, topic).await;
+    let bytes_max = topic.options.topic_bytes_max.value;
+    if bytes_max != UNLIMITED && shard.limits.delete_oldest_segments {
+        shrink_topic(shard, (stream_id, topic_id), bytes_max).await;
+    }
+}
+
 /// Removes what is older than its topic wants it.
 async fn expire(shard: &Shard) {
-    let now_us = now_us();
     let snapshot = shard.snapshot();
     for (key, partition) in shard.open_partitions() {
         let topic = snapshot
             .catalog
             .topic(key.stream_id.into(), key.topic_id.into());
-        let Some((_, topic)) = topic else { continue };
-        let expiry_us = topic.options.message_expiry_us.value;
-        if expiry_us == UNLIMITED {
-            continue;
+        if let Some((_, topic)) = topic {
+            expire_partition(shard, &partition, topic).await;
         }
-        let before_us = now_us.saturating_sub(expiry_us);
+    }
+}
+
+async fn expire_partition(shard: &Shard, partition: &Partition, topic: &Topic) {
+    let expiry_us = topic.options.message_expiry_us.value;
+    if expiry_us != UNLIMITED {
+        let before_us = now_us().saturating_sub(expiry_us);
         let removed = partition.remove_expired(before_us).await;
-        tell(shard, key, "age", removed);
+        tell(shard, partition.key(), "age", removed);
     }
 }
 
@@ -60,25 +85,29 @@ async fn shrink(shard: &Shard) {
             if bytes_max == UNLIMITED || key.owner_shard(shards) != shard.index {
                 continue;
             }
-            let topic = (stream.id, topic.id);
-            let Some(sizes) = shard.topic_sizes(topic).await else {
-                tracing::debug!(stream = topic.0, topic = topic.1, "too busy to be measured");
-                continue;
-            };
-            if shard.limits.delete_oldest_segments {
-                let segments_max = shard.limits.retention_segments_max;
-                for (key, offset) in surplus(&sizes, bytes_max, segments_max) {
-                    if let Err(status) = shard.remove_before(key, offset).await {
-                        tracing::debug!(partition = %key, %status, "old segments stay");
-                    }
-                }
-            } else {
-                let size_bytes: u64 = sizes.iter().map(|size| size.size_bytes).sum();
-                shard.set_topic_room(topic, bytes_max.saturating_sub(size_bytes));
-            }
+            shrink_topic(shard, (stream.id, topic.id), bytes_max).await;
         }
     }
     lift_rooms(shard);
+}
+
+/// Brings a topic back to its size, or bounds its growth.
+async fn shrink_topic(shard: &Shard, topic: TopicKey, bytes_max: u64) {
+    let Some(sizes) = shard.topic_sizes(topic).await else {
+        tracing::debug!(stream = topic.0, topic = topic.1, "too busy to be measured");
+        return;
+    };
+    if !shard.limits.delete_oldest_segments {
+        let size_bytes: u64 = sizes.iter().map(|size| size.size_bytes).sum();
+        shard.set_topic_room(topic, bytes_max.saturating_sub(size_bytes));
+        return;
+    }
+    let segments_max = shard.limits.retention_segments_max;
+    for (key, offset) in surplus(&sizes, bytes_max, segments_max) {
+        if let Err(status) = shard.remove_before(key, offset).await {
+            tracing::debug!(partition = %key, %status, "old segments stay");
+        }
+    }
 }
 
 /// A topic that has no size any more is bounded no more.

@@ -146,7 +146,7 @@ async fn open(
     }
     let opening = Opening {
         budget: Budget::new(limits),
-        is_durable: false,
+        ..Opening::default()
     };
     let opened = PartitionLog::open_with(disk.clone(), directory, 1, options, opening);
     Ok(opened.await?.0)

@@ -138,7 +138,10 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
                     drop(file.sync().await);
                 }
             }
-            Err(error) => fail(shared, group.batches, &error),
+            Err(error) => {
+                make_room(shared, &error).await;
+                fail(shared, group.batches, &error);
+            }
         },
         Work::Sync => match sync_active(shared).await {
             Ok(()) => checkpoint::start_when_far(shared, &mut shared.state.borrow_mut()),
@@ -146,6 +149,7 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
         },
         Work::Roll => {
             if let Err(error) = roll(shared).await {
+                make_room(shared, &error).await;
                 fail(shared, Vec::new(), &error);
             }
         }
@@ -162,6 +166,15 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
             let _ = reply.send(result);
         }
         Work::Remove(_) => unreachable!("only removals are taken as such"),
+    }
+}
+
+/// Gives the space of files that no segment needs yet back to a full disk: the next append may find
+/// it.
+async fn make_room<D: Disk>(shared: &Rc<Shared<D>>, error: &Error) {
+    if matches!(error, Error::Full { .. }) {
+        spare::remove(shared).await;
+        shared.budget.give_up_spares();
     }
 }
 
@@ -182,13 +195,18 @@ async fn write_pinned<D: Disk>(shared: &Rc<Shared<D>>, group: &Group) -> Result<
 async fn write_group<D: Disk>(shared: &Shared<D>, group: &Group) -> Result<bool, Error> {
     let active = Rc::clone(shared.state.borrow().active());
     let named = |operation| Error::at(operation, &active.path);
+    if active.must_cut() {
+        cut_leftovers(&shared.disk, &active).await?;
+    }
     let file = match group.direct {
         true => active.direct_writer(&shared.disk).await?,
         false => active.file(&shared.disk).await?,
     };
-    let mut parts = group.encode(active.salt, active.synced_position());
+    let zeros_bytes = active.zeros_wanted(group.end());
+    let mut parts = group.encode(active.salt, active.synced_position(), zeros_bytes);
     // What is padded to a block is its own too.
-    active.fill.reserve(aligned::up(group.end())).await;
+    let written_end = aligned::up(group.end()) + zeros_bytes;
+    active.fill.reserve(written_end).await;
     if is_planted(Bug::IndexBeforeData) {
         write_index_before(shared, &active, group).await?;
     }
@@ -215,6 +233,7 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &Group) -> Result<bool,
         }
         return Err(error);
     }
+    active.note_zeros(group.end(), zeros_bytes);
     let wanted = group.direct || is_sync_due(shared.sync_policy.get(), &active, group.end());
     if wanted {
         if !group.direct && !is_planted(Bug::NoSync) && !is_planted(Bug::AcknowledgeBeforeSync) {
@@ -296,8 +315,9 @@ pub(crate) fn request_sync<D: Disk>(
     }
 }
 
-/// Cuts what the write that found the disk full may have left: whole records even, which nobody
-/// was promised and which must neither be written over nor sealed in.
+/// Cuts what lies behind the end. The write that found the disk full may have left whole records,
+/// which nobody was promised and which must neither be written over nor sealed in; so may the
+/// process before, behind the zeros that end the log of a recycled file.
 async fn cut_leftovers<D: Disk>(disk: &D, active: &Segment<D::File>) -> Result<(), Error> {
     active.fill.stop().await;
     let file = active.file(disk).await?;
@@ -308,8 +328,21 @@ async fn cut_leftovers<D: Disk>(disk: &D, active: &Segment<D::File>) -> Result<(
         .await
         .map_err(Error::sync_at("sync", &active.path))?;
     active.set_synced(active.summary().end_position);
+    active.set_cut();
     active.fill.resume();
     Ok(())
+}
+
+/// Cuts leftovers off when a log is closed, so that the next start does not read them. Not synced:
+/// without the cut, the block of zeros is where it was, and a start syncs what it finds.
+pub(crate) async fn cut_at_close<D: Disk>(shared: &Shared<D>) {
+    let active = shared.state.borrow().segments.back().cloned();
+    let Some(active) = active.filter(|active| active.has_leftovers()) else {
+        return;
+    };
+    if let Err(error) = cut_zeros(&shared.disk, &active).await {
+        tracing::warn!(path = %active.path.display(), %error, "leftovers at the end not cut");
+    }
 }
 
 /// The planted bug [`Bug::IndexBeforeData`].
@@ -515,14 +548,16 @@ async fn remove<D: Disk>(
     before_offset: u64,
     seal: bool,
 ) -> Result<Removed, Error> {
-    let mut removed = remove_sealed(shared, before_offset).await?;
+    // Who purges wants the space back.
+    let mut removed = remove_sealed(shared, before_offset, !seal).await?;
     let active = shared.state.borrow().segments.back().cloned();
     let Some(summary) = active.map(|active| active.summary()) else {
         return Ok(removed);
     };
     if seal && !summary.is_empty() && summary.next_offset <= before_offset {
+        spare::remove(shared).await;
         roll(shared).await?;
-        let last = remove_sealed(shared, before_offset).await?;
+        let last = remove_sealed(shared, before_offset, false).await?;
         removed.segments_count += last.segments_count;
         removed.record_bytes += last.record_bytes;
     }
@@ -532,10 +567,22 @@ async fn remove<D: Disk>(
 async fn remove_sealed<D: Disk>(
     shared: &Rc<Shared<D>>,
     before_offset: u64,
+    may_recycle: bool,
 ) -> Result<Removed, Error> {
     let mut removed = Removed::default();
     while let Some(oldest) = take_oldest(shared, before_offset) {
-        if let Err(error) = shared.disk.remove_file(&oldest.path).await {
+        let recycled = match may_recycle {
+            true => spare::claim(shared, &oldest),
+            false => None,
+        };
+        let gone = match &recycled {
+            Some(name) => shared.disk.rename(&oldest.path, name).await,
+            None => shared.disk.remove_file(&oldest.path).await,
+        };
+        if let Err(error) = gone {
+            if recycled.is_some() {
+                spare::fail(shared);
+            }
             // It is still there: later removals must not go past it.
             shared
                 .state
@@ -553,11 +600,13 @@ async fn remove_sealed<D: Disk>(
             }
             _ => {}
         }
-        shared
-            .disk
-            .sync_directory(directory)
-            .await
-            .map_err(Error::sync_at("sync directory", directory))?;
+        if recycled.is_none() || !is_planted(Bug::RecycledTooEarly) {
+            let synced = shared.disk.sync_directory(directory).await;
+            synced.map_err(Error::sync_at("sync directory", directory))?;
+        }
+        if recycled.is_some() {
+            spare::recycle(shared);
+        }
         removed.segments_count += 1;
         removed.record_bytes += oldest.summary().record_bytes;
         // There is space again; should it not suffice, the next append says so.

@@ -25,6 +25,7 @@ use crate::{
     log::Shared,
     reader::Cursor,
     segment::Segment,
+    spare,
 };
 
 /// The shared bounds of the logs of one thread. Clones are the same budget.
@@ -50,6 +51,8 @@ struct Inner<D: Disk> {
     pins: Rc<Pins>,
     /// Logs at rest with something that is acknowledged and not synced, the oldest first.
     unsynced: RefCell<VecDeque<Weak<Shared<D>>>>,
+    /// Logs that may hold a file for their next segment.
+    spares: RefCell<Vec<Weak<Shared<D>>>>,
     /// Logs whose tail may hold something.
     tails: RefCell<VecDeque<Weak<Shared<D>>>>,
     tail_bytes: Rc<Cell<usize>>,
@@ -86,6 +89,7 @@ impl<D: Disk> Budget<D> {
                 segments: RefCell::default(),
                 pins: Rc::default(),
                 unsynced: RefCell::default(),
+                spares: RefCell::default(),
                 tails: RefCell::default(),
                 tail_bytes: Rc::default(),
                 pending_bytes: Cell::new(0),
@@ -170,6 +174,26 @@ impl<D: Disk> Budget<D> {
         // Whoever began to wait before found nothing to sync.
         if !self.inner.pins.waiters.borrow().is_empty() {
             self.sync_oldest();
+        }
+    }
+
+    /// Notes that a log holds a file for its next segment.
+    pub(crate) fn note_spare(&self, log: &Rc<Shared<D>>) {
+        if !log.spare_listed.replace(true) {
+            self.inner.spares.borrow_mut().push(Rc::downgrade(log));
+        }
+    }
+
+    /// Removes the files that logs hold for their next segments.
+    pub(crate) fn give_up_spares(&self) {
+        for log in self.inner.spares.take() {
+            let Some(log) = log.upgrade() else {
+                continue;
+            };
+            log.spare_listed.set(false);
+            let own = Rc::clone(&log);
+            let mut state = log.state.borrow_mut();
+            appender::spawn(&log, &mut state, async move { spare::remove(&own).await });
         }
     }
 

@@ -53,16 +53,17 @@ impl Group {
         })
     }
 
-    /// The bytes to write: an entry per batch. `synced` is what is durable before.
-    pub(crate) fn encode(&self, salt: u64, synced: u64) -> Vec<Bytes> {
+    /// The bytes to write: an entry per batch. `synced` is what is durable before; with
+    /// `zeros_bytes`, so many zeros go behind the last block.
+    pub(crate) fn encode(&self, salt: u64, synced: u64, zeros_bytes: u64) -> Vec<Bytes> {
         match self.direct {
-            true => vec![self.encode_blocks(salt, synced)],
-            false => self.encode_parts(salt, synced),
+            true => vec![self.encode_blocks(salt, synced, zeros_bytes)],
+            false => self.encode_parts(salt, synced, zeros_bytes),
         }
     }
 
     /// Small records are copied next to each other, large ones are parts of their own.
-    fn encode_parts(&self, salt: u64, synced: u64) -> Vec<Bytes> {
+    fn encode_parts(&self, salt: u64, synced: u64, zeros_bytes: u64) -> Vec<Bytes> {
         let mut parts = Vec::new();
         let mut joined = BytesMut::new();
         let mut position = self.position;
@@ -78,13 +79,18 @@ impl Group {
             joined.put_bytes(0, padding_bytes(&header, position));
             position = header.end_position(position);
         }
+        if zeros_bytes > 0 {
+            // The rest of the last block too.
+            let zeros_bytes = aligned::up(position) - position + zeros_bytes;
+            joined.put_bytes(0, zeros_bytes as usize);
+        }
         parts.push(joined.freeze());
         parts
     }
 
     /// Whole blocks of aligned memory, which is what writes past the page cache take.
-    fn encode_blocks(&self, salt: u64, synced: u64) -> Bytes {
-        let bytes = aligned::up(self.end()) - self.position;
+    fn encode_blocks(&self, salt: u64, synced: u64, zeros_bytes: u64) -> Bytes {
+        let bytes = aligned::up(self.end()) - self.position + zeros_bytes;
         let bytes = usize::try_from(bytes).expect("a group fits memory");
         let mut blocks = aligned::buffer(bytes);
         let mut position = self.position;

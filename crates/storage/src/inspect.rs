@@ -20,8 +20,8 @@ use crate::{
     journal,
     layout::{self, LOCK_FILE, MARKER_FILE, PartitionFile, UNFINISHED_SUFFIX},
     limits::LogOptions,
-    recovery::{Contents, open_segment, walk_contents},
-    scan::{Remainder, ScannedEntry, examine_remainder},
+    recovery::{Contents, examine_behind, open_segment, walk_contents},
+    scan::{Remainder, ScannedEntry},
     segment,
 };
 
@@ -108,7 +108,7 @@ pub struct SegmentState {
     pub record_bytes: u64,
     /// Position after the last record that holds.
     pub end_position: u64,
-    /// Length of the file; zeros behind the records count too.
+    /// Length of the file; zeros and leftovers behind the records count too.
     pub file_bytes: u64,
     /// Time of the first batch in microseconds; 0 without one.
     pub first_timestamp_us: u64,
@@ -116,6 +116,8 @@ pub struct SegmentState {
     pub last_timestamp_us: u64,
     /// Whether it is the last one.
     pub is_active: bool,
+    /// Whether its file is an older segment's, so that leftovers may lie behind the records.
+    pub is_recycled: bool,
     /// Its index file.
     pub index: IndexState,
     /// Bytes that the next start cuts off.
@@ -163,7 +165,7 @@ pub struct JournalState {
 pub struct Torn {
     /// Where they begin.
     pub position: u64,
-    /// Bytes from there to the last one that is not zero.
+    /// Bytes from there to the last one that is not zero, leftovers in a recycled segment too.
     pub bytes: u64,
 }
 
@@ -423,7 +425,8 @@ impl Expected<'_> {
         let options = LogOptions::default();
         let contents = walk_contents(&file, &path, header, length, &options, &mut visit).await?;
         let end = contents.summary.end_position;
-        let remainder = examine_remainder(&file, header.salt, end, length).await;
+        let is_broken = contents.broken.is_some();
+        let remainder = examine_behind(&file, header, end, is_broken, length).await;
         let remainder = remainder.map_err(named("read"))?;
         let index = match &stored {
             _ if !self.has_index => IndexState::Missing,
@@ -449,6 +452,7 @@ impl Expected<'_> {
             first_timestamp_us: summary.first_timestamp_us,
             last_timestamp_us: summary.last_timestamp_us,
             is_active: self.next_base_offset.is_none(),
+            is_recycled: header.is_recycled,
             index,
             torn_tail: torn,
             corruption,
@@ -502,6 +506,7 @@ impl Expected<'_> {
             first_timestamp_us: 0,
             last_timestamp_us: 0,
             is_active: self.next_base_offset.is_none(),
+            is_recycled: false,
             index: match self.has_index {
                 true => IndexState::Damaged,
                 false => IndexState::Missing,

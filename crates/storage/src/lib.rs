@@ -39,6 +39,6 @@ pub use disk::CompioDisk;
 pub use error::{Corruption, Error};
 pub use journal::Journal;
 pub use limits::{BudgetLimits, LogOptions, SyncPolicy, WriteMode};
-pub use log::{Appended, Opening, PartitionLog, Removed, SealedSegment};
+pub use log::{Appended, NearEnd, Opening, PartitionLog, Removed, SealedSegment};
 pub use reader::Records;
 pub use recovery::{RecoveryReport, TornTail};

@@ -70,6 +70,17 @@ pub const TAIL_BYTES_DEFAULT: usize = 4 << 20;
 /// Batches in the tail: bounds the bookkeeping when batches are tiny.
 pub const TAIL_BATCHES_MAX: usize = 4_096;
 
+/// What recovery reads behind the block of zeros that ends a recycled segment, for records that
+/// prove that durable ones are gone: as far as a log grows from one checkpoint to the next, and as
+/// much as is reserved ahead in other segments.
+pub const RECYCLED_PROOF_BYTES: u64 = 32 << 20;
+/// One of so many parts of a segment is made ready ahead in the next one's file at most: the part
+/// before that is filled while retention looks for a file to recycle.
+pub const SPARE_SHARE: u64 = 4;
+/// How full a removed segment is at least to be recycled, in quarters of a segment: what is missing
+/// is filled with zeros, and that should be little.
+pub const RECYCLED_QUARTERS_MIN: u64 = 3;
+
 /// Smallest piece read from disk behind the tail: index interval plus a bit.
 pub const READ_BYTES_MIN: usize = 128 << 10;
 

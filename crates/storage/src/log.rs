@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    fmt,
     future::Future,
     path::{Path, PathBuf},
     rc::Rc,
@@ -37,6 +38,32 @@ pub struct Opening<D: Disk = CompioDisk> {
     /// was synced after the last process that wrote there had ended. Nothing is synced then that
     /// recovery does not change.
     pub is_durable: bool,
+    /// Told when the active segment has no more room than what is made ready ahead, twice. What is
+    /// removed now need not be filled again: its file becomes the next segment's.
+    pub near_end: NearEnd,
+}
+
+/// Somebody who wants to know that a log will soon begin a segment.
+#[derive(Clone, Default)]
+pub struct NearEnd(Option<Rc<dyn Fn()>>);
+
+impl NearEnd {
+    /// Calls `note`, which must not call the log but only take note of it.
+    pub fn new(note: impl Fn() + 'static) -> Self {
+        Self(Some(Rc::new(note)))
+    }
+
+    pub(crate) fn tell(&self) {
+        if let Some(note) = &self.0 {
+            note();
+        }
+    }
+}
+
+impl fmt::Debug for NearEnd {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("NearEnd").finish_non_exhaustive()
+    }
 }
 
 impl<D: Disk> Default for Opening<D> {
@@ -44,6 +71,7 @@ impl<D: Disk> Default for Opening<D> {
         Self {
             budget: Budget::default(),
             is_durable: false,
+            near_end: NearEnd::default(),
         }
     }
 }
@@ -107,6 +135,9 @@ pub(crate) struct Shared<D: Disk> {
     /// the budget looked last.
     pub(crate) tail_listed: Cell<bool>,
     pub(crate) tail_used: Cell<bool>,
+    /// Whether the budget knows that there may be a file for the next segment.
+    pub(crate) spare_listed: Cell<bool>,
+    pub(crate) near_end: NearEnd,
     /// Whether the budget knows that something is acknowledged and not synced.
     pub(crate) unsynced_listed: Cell<bool>,
     pub(crate) sync_policy: Cell<SyncPolicy>,
@@ -249,6 +280,8 @@ impl<D: Disk> PartitionLog<D> {
             budget: opening.budget,
             tail_listed: Cell::new(false),
             tail_used: Cell::new(false),
+            spare_listed: Cell::new(false),
+            near_end: opening.near_end,
             unsynced_listed: Cell::new(false),
             syncs_count: Cell::new(0),
         });
@@ -505,6 +538,7 @@ impl<D: Disk> PartitionLog<D> {
         };
         if result.is_ok() {
             checkpoint::write_last(&self.shared).await;
+            appender::cut_at_close(&self.shared).await;
         }
         spare::remove(&self.shared).await;
         let mut state = self.shared.state.borrow_mut();

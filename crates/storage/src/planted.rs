@@ -25,6 +25,12 @@ pub(crate) enum Bug {
     RollWithoutSync,
     /// A checkpoint tells of records that wait for a sync.
     CheckpointUnsynced,
+    /// Groups in a recycled file end without a block of zeros.
+    NoZeroBlock,
+    /// A recycled file keeps its salt.
+    SaltKept,
+    /// A file gets its new header before its old name is gone for good.
+    RecycledTooEarly,
 }
 
 #[cfg(test)]

@@ -414,6 +414,8 @@ async fn rebuild<D: Disk>(
     let header = SegmentHeader {
         base_offset: summary.base_offset,
         salt: segment.salt,
+        // Nothing behind the end is looked at.
+        is_recycled: false,
     };
     let end = summary.end_position;
     let contents =

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -30,7 +30,8 @@ pub struct TornTail {
     pub path: PathBuf,
     /// Its new end.
     pub position: u64,
-    /// Bytes from there to the last byte that was not zero.
+    /// Bytes from there to the last byte that was not zero. In a recycled segment that counts what
+    /// the file held before.
     pub bytes_cut: u64,
     /// Why the first cut record did not hold.
     pub reason: &'static str,
@@ -324,10 +325,7 @@ async fn open_active<D: Disk>(
     let contents = walk_from(known, &file, &path, header, length, options, on_entry).await?;
     let (summary, index, broken) = (contents.summary, contents.index, contents.broken);
     let end = summary.end_position;
-    let remainder = match end < length {
-        true => examine_remainder(&file, header.salt, end, length).await,
-        false => Ok(Remainder::default()),
-    };
+    let remainder = examine_behind(&file, header, end, broken.is_some(), length).await;
     let remainder = remainder.map_err(named("read"))?;
     if remainder.proof_position.is_some() || is_shorter {
         let reason = broken.unwrap_or("a durable record is gone");
@@ -359,7 +357,34 @@ async fn open_active<D: Disk>(
     if let Some(position) = checkpoint_position {
         segment.checkpoint_position.set(position);
     }
+    if header.is_recycled && length > end && report.torn_tail.is_none() {
+        segment.expect_cut();
+    }
     Ok(segment)
+}
+
+/// Looks at what lies behind the last record that holds. Behind the block of zeros that ends a
+/// recycled segment it looks only for proof of damage, and not farther than records reach that
+/// could tell: the rest are leftovers.
+pub(crate) async fn examine_behind<F: DiskFile>(
+    file: &F,
+    header: SegmentHeader,
+    end: u64,
+    is_broken: bool,
+    length: u64,
+) -> io::Result<Remainder> {
+    if end >= length {
+        return Ok(Remainder::default());
+    }
+    if is_broken || !header.is_recycled {
+        return examine_remainder(file, header.salt, end, length).await;
+    }
+    let length = length.min(end + limits::RECYCLED_PROOF_BYTES);
+    let remainder = examine_remainder(file, header.salt, end, length).await?;
+    Ok(Remainder {
+        content_end: None,
+        ..remainder
+    })
 }
 
 /// Everything that holds in a segment.
@@ -422,6 +447,9 @@ async fn walk_from<F: DiskFile>(
         limits::RECOVERY_READ_BYTES,
     );
     scanner.read_ahead(limits::RECOVERY_READ_BYTES);
+    if header.is_recycled {
+        scanner.ends_in_block();
+    }
     let broken = loop {
         let scanned = scanner
             .next()

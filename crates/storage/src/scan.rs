@@ -17,7 +17,8 @@ use crate::{
 pub(crate) enum Scanned {
     /// An entry with every checksum proven.
     Entry(ScannedEntry),
-    /// Nothing more: the end of the region, or zeros where the next entry would be.
+    /// Nothing more: the end of the region, or zeros where the next entry would be; a whole block
+    /// of them in a recycled segment.
     End,
     /// Something that is neither an entry nor nothing.
     Broken(&'static str),
@@ -47,6 +48,8 @@ pub(crate) struct Scanner<F> {
     position: u64,
     /// End of the region.
     end: u64,
+    /// Whether leftovers may lie behind the block of zeros that ends the entries.
+    has_leftovers: bool,
     /// Bytes from `position` on that were read already, and those that come behind them.
     buffer: Bytes,
     spare: Bytes,
@@ -84,6 +87,7 @@ impl<F: DiskFile> Scanner<F> {
             salt,
             position,
             end,
+            has_leftovers: false,
             buffer: Bytes::new(),
             spare: Bytes::new(),
             read_bytes,
@@ -98,6 +102,11 @@ impl<F: DiskFile> Scanner<F> {
     pub(crate) fn bounded(mut self, reads: Arc<Reads>) -> Self {
         self.reads = Some(reads);
         self
+    }
+
+    /// Takes only a whole block of zeros for the end of the entries.
+    pub(crate) fn ends_in_block(&mut self) {
+        self.has_leftovers = true;
     }
 
     /// Reads the next piece, of so many bytes, before it is asked for.
@@ -144,6 +153,14 @@ impl<F: DiskFile> Scanner<F> {
             self.fill(ENTRY_HEADER_BYTES).await?;
         }
         if self.position >= self.end || self.starts_with_zeros() {
+            let block = BLOCK_BYTES as usize;
+            if self.has_leftovers {
+                self.fill(block).await?;
+            }
+            let seen = block.min(self.buffer.len());
+            if self.has_leftovers && self.buffer[..seen].iter().any(|byte| *byte != 0) {
+                return Ok(Scanned::Broken("the record's beginning is missing"));
+            }
             let skipped = self.position - last_end;
             self.position = last_end;
             if skipped > 0 {
@@ -314,7 +331,7 @@ pub(crate) struct Remainder {
     pub(crate) proof_position: Option<u64>,
 }
 
-/// Looks through everything from `position` to `end` for leftovers and for proof of damage.
+/// Looks through everything from `position` to `end` for content and for proof of damage.
 pub(crate) async fn examine_remainder<F: DiskFile>(
     file: &F,
     salt: u64,

@@ -1,10 +1,10 @@
 //! One segment: a file of entries and what is known about it in memory.
 //!
 //! ```text
-//! segment = header (one block of 4,096 bytes) · entries · zeros
+//! segment = header (one block of 4,096 bytes) · entries · zeros, then in a recycled one leftovers
 //!
 //! @0   magic        b"WEIRSEG1"
-//! @8   format       u32  1
+//! @8   format       u32  1, or 2 in a recycled file
 //! @12  block_bytes  u32  4,096
 //! @16  base_offset  u64  also the file's name
 //! @24  salt         u64  random; seeds the checksums of the entry headers
@@ -14,6 +14,9 @@
 //!
 //! A segment gets its name only after its header is durable, so a named segment whose header does
 //! not hold is damage, never an accident of timing.
+//!
+//! A recycled file is one that an older segment of the same partition left. What that wrote lies
+//! behind the end of what is written now: a block of zeros, durable with each group, ends the log.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,6 +28,7 @@ use bytes::{Bytes, BytesMut};
 use twox_hash::XxHash3_64;
 
 use crate::{
+    aligned,
     budget::Pin,
     checkpoint::Turn,
     disk::{Disk, DiskFile, OpenMode, write_all_at},
@@ -38,7 +42,10 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"WEIRSEG1";
+/// Nothing but zeros lies behind the end.
 const FORMAT: u32 = 1;
+/// Leftovers may lie behind the end. A build that does not know of them refuses the number.
+const FORMAT_RECYCLED: u32 = 2;
 /// Where the first entry of each segment begins.
 pub(crate) const FIRST_ENTRY_POSITION: u64 = BLOCK_BYTES;
 
@@ -47,13 +54,19 @@ pub(crate) const FIRST_ENTRY_POSITION: u64 = BLOCK_BYTES;
 pub(crate) struct SegmentHeader {
     pub(crate) base_offset: u64,
     pub(crate) salt: u64,
+    /// Whether a block of zeros ends the log, and leftovers may lie behind it.
+    pub(crate) is_recycled: bool,
 }
 
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::zeroed(BLOCK_BYTES as usize);
         bytes[0..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        let format = match self.is_recycled {
+            true => FORMAT_RECYCLED,
+            false => FORMAT,
+        };
+        bytes[8..12].copy_from_slice(&format.to_le_bytes());
         bytes[12..16].copy_from_slice(&(BLOCK_BYTES as u32).to_le_bytes());
         bytes[16..24].copy_from_slice(&self.base_offset.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.salt.to_le_bytes());
@@ -69,7 +82,9 @@ impl SegmentHeader {
         if bytes[0..8] != MAGIC || read_u64(bytes, 32) != XxHash3_64::oneshot(&bytes[..32]) {
             return Err("the segment header does not hold");
         }
-        if read_u32(bytes, 8) != FORMAT || read_u32(bytes, 12) != BLOCK_BYTES as u32 {
+        let format = read_u32(bytes, 8);
+        let is_known = [FORMAT, FORMAT_RECYCLED].contains(&format);
+        if !is_known || read_u32(bytes, 12) != BLOCK_BYTES as u32 {
             return Err("the segment has a format that this build does not know");
         }
         if read_u64(bytes, 16) != base_offset {
@@ -78,6 +93,7 @@ impl SegmentHeader {
         Ok(Self {
             base_offset,
             salt: read_u64(bytes, 24),
+            is_recycled: format == FORMAT_RECYCLED,
         })
     }
 }
@@ -97,6 +113,14 @@ pub(crate) struct Segment<F> {
     direct_file: RefCell<Option<F>>,
     /// Zeros ahead of what is written.
     pub(crate) fill: Fill,
+    /// Everything from the end of what is written to here is zeros: without bound, unless the file
+    /// is a recycled one.
+    zero_position: Cell<u64>,
+    /// Whether what lies behind the end must be cut off before the next write: what a killed
+    /// process tore may lie there, with our salt.
+    must_cut: Cell<bool>,
+    /// Whether it was told that the segment is nearly full.
+    pub(crate) near_end_told: Cell<bool>,
     /// In memory while the segment is active or was read lately.
     index: RefCell<Option<Rc<Index>>>,
     /// Whether appends may still come.
@@ -128,6 +152,9 @@ impl<F: DiskFile> Segment<F> {
             file: RefCell::new(file),
             direct_file: RefCell::new(None),
             fill: Fill::default(),
+            zero_position: Cell::new(u64::MAX),
+            must_cut: Cell::new(false),
+            near_end_told: Cell::new(false),
             index: RefCell::new(index.map(Rc::new)),
             is_active: Cell::new(false),
             index_turn: Turn::default(),
@@ -202,6 +229,45 @@ impl<F: DiskFile> Segment<F> {
     /// Whether something may be read that is not synced yet.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.synced_position.get() < self.summary.get().end_position
+    }
+
+    /// Zeros that a group must write from the first block behind its end on, so that the log ends
+    /// in a block of them.
+    pub(crate) fn zeros_wanted(&self, end: u64) -> u64 {
+        let wanted = self.zero_position.get() < aligned::up(end) + BLOCK_BYTES;
+        if wanted && !is_planted(Bug::NoZeroBlock) {
+            BLOCK_BYTES
+        } else {
+            0
+        }
+    }
+
+    /// Makes known that a group was written up to `end`, with so many zeros behind it.
+    pub(crate) fn note_zeros(&self, end: u64, zeros_bytes: u64) {
+        let known = self.zero_position.get();
+        self.zero_position
+            .set(known.max(aligned::up(end) + zeros_bytes));
+    }
+
+    /// Whether something may lie behind the zeros that end the log.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        self.zero_position.get() < u64::MAX
+    }
+
+    /// Makes known that the file was opened with leftovers behind its end.
+    pub(crate) fn expect_cut(&self) {
+        self.zero_position.set(self.summary.get().end_position);
+        self.must_cut.set(true);
+    }
+
+    pub(crate) fn must_cut(&self) -> bool {
+        self.must_cut.get()
+    }
+
+    /// Makes known that nothing lies behind the end.
+    pub(crate) fn set_cut(&self) {
+        self.zero_position.set(u64::MAX);
+        self.must_cut.set(false);
     }
 
     /// Adds a batch to the index of the active segment.
@@ -283,6 +349,7 @@ pub(crate) async fn create<D: Disk>(
     let header = SegmentHeader {
         base_offset,
         salt: disk.random(),
+        is_recycled: false,
     };
     let file = write_durable(disk, &unfinished, header.encode()).await?;
     publish(disk, directory, &unfinished, &path).await?;
@@ -297,11 +364,22 @@ pub(crate) async fn create_from<D: Disk>(
     spare: Spare<D::File>,
 ) -> Result<Segment<D::File>, Error> {
     let path = layout::segment_path(directory, base_offset);
-    let header = SegmentHeader {
+    let mut header = SegmentHeader {
         base_offset,
+        // Never the one that the file had: what it left must not be taken for entries.
         salt: disk.random(),
+        is_recycled: spare.is_recycled,
     };
-    write_all_at(&spare.file, 0, vec![header.encode()])
+    if is_planted(Bug::SaltKept) && spare.is_recycled {
+        let old = spare.file.read_at(24, 8).await.expect("it reads");
+        header.salt = read_u64(&old, 0);
+    }
+    let mut parts = vec![header.encode()];
+    if spare.is_recycled {
+        // Where the first entry goes: the log ends there.
+        parts.push(BytesMut::zeroed(BLOCK_BYTES as usize).freeze());
+    }
+    write_all_at(&spare.file, 0, parts)
         .await
         .map_err(Error::at("write", &spare.path))?;
     if !is_planted(Bug::RenameWithoutSync) {
@@ -310,6 +388,11 @@ pub(crate) async fn create_from<D: Disk>(
     }
     publish(disk, directory, &spare.path, &path).await?;
     let mut segment = empty(path, header, spare.file);
+    if spare.is_recycled {
+        segment
+            .zero_position
+            .set(FIRST_ENTRY_POSITION + BLOCK_BYTES);
+    }
     segment.fill = Fill::ready_to(spare.ready_position);
     Ok(segment)
 }
@@ -404,18 +487,38 @@ mod tests {
 
     #[test]
     fn a_header_round_trips_and_any_damage_to_its_fields_is_seen() {
-        let header = SegmentHeader {
-            base_offset: 42,
-            salt: 7,
-        };
-        let bytes = header.encode();
-        assert_eq!(SegmentHeader::parse(&bytes, 42), Ok(header));
-        assert!(SegmentHeader::parse(&bytes, 43).is_err());
-        assert!(SegmentHeader::parse(&bytes[..4_095], 42).is_err());
-        for at in 0..40 {
-            let mut damaged = bytes.to_vec();
-            damaged[at] ^= 1;
-            assert!(SegmentHeader::parse(&damaged, 42).is_err(), "byte {at}");
+        for is_recycled in [false, true] {
+            let header = SegmentHeader {
+                base_offset: 42,
+                salt: 7,
+                is_recycled,
+            };
+            let bytes = header.encode();
+            assert_eq!(SegmentHeader::parse(&bytes, 42), Ok(header));
+            assert!(SegmentHeader::parse(&bytes, 43).is_err());
+            assert!(SegmentHeader::parse(&bytes[..4_095], 42).is_err());
+            for at in 0..40 {
+                let mut damaged = bytes.to_vec();
+                damaged[at] ^= 1;
+                assert!(SegmentHeader::parse(&damaged, 42).is_err(), "byte {at}");
+            }
         }
+    }
+
+    /// What a build does that is older than a format: it refuses instead of misreading.
+    #[test]
+    fn a_format_of_a_later_build_is_refused() {
+        let header = SegmentHeader {
+            base_offset: 0,
+            salt: 7,
+            is_recycled: true,
+        };
+        let mut bytes = header.encode().to_vec();
+        assert_eq!(bytes[8..12], FORMAT_RECYCLED.to_le_bytes());
+        bytes[8..12].copy_from_slice(&(FORMAT_RECYCLED + 1).to_le_bytes());
+        let checksum = XxHash3_64::oneshot(&bytes[..32]);
+        bytes[32..40].copy_from_slice(&checksum.to_le_bytes());
+        let reason = "the segment has a format that this build does not know";
+        assert_eq!(SegmentHeader::parse(&bytes, 0), Err(reason));
     }
 }

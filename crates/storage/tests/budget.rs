@@ -26,7 +26,7 @@ async fn open_many(
         std::fs::create_dir_all(&directory).unwrap();
         let opening = Opening {
             budget: budget.clone(),
-            is_durable: false,
+            ..Opening::default()
         };
         let opened =
             PartitionLog::open_with(disk.clone(), &directory, PARTITION, options, opening).await;

@@ -388,15 +388,16 @@ fn the_next_segment_is_made_ready_before_it_is_needed() {
             let batch = batch(seed, 1, 8_000);
             sent.push(batch.clone());
             log.append(batch, 0).await.unwrap();
-            if ready && log.segments_count() > segments_count {
+            if segments_count > 0 && log.segments_count() > segments_count {
+                assert!(ready, "there is none");
                 let active = log.next_offset() - 1;
                 let length = std::fs::metadata(segment(&directory, active))
                     .unwrap()
                     .len();
-                assert_eq!(length, limits::ZERO_AHEAD_BYTES_MIN, "its zeros are there");
+                let share = options.segment_bytes_max / limits::SPARE_SHARE;
+                assert!(length >= share, "its zeros are there: {length}");
             }
             disk.drain().await;
-            assert!(spare.exists());
         }
         assert!(log.segments_count() > 10);
         let stored = read_all(&log).await;

@@ -416,7 +416,7 @@ fn a_segment_of_an_unknown_format_is_not_touched() {
         three_batches(&disk, &directory).await;
         let path = segment(&directory, 0);
         let mut content = fs::read(&path).unwrap();
-        content[8] = 2;
+        content[8] = 3;
         let checksum = twox_hash::XxHash3_64::oneshot(&content[..32]);
         content[32..40].copy_from_slice(&checksum.to_le_bytes());
         fs::write(&path, &content).unwrap();

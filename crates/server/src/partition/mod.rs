@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+use async_channel::{Receiver, Sender};
 use bytes::{Bytes, BytesMut};
 use storage::disk::{self, DirectoryEntry, Disk as _};
 use storage::{
-    BudgetUse, LogOptions, Opening, PartitionLog, RecoveryReport, Removed, WriteMode, doctor,
-    layout,
+    BudgetUse, LogOptions, NearEnd, Opening, PartitionLog, RecoveryReport, Removed, WriteMode,
+    doctor, layout,
 };
 use wire::Status;
 
 use crate::catalog::{Catalog, PartitionKey, PartitionStats, UNLIMITED};
 use crate::control::now_us;
-use crate::limits::Limits;
+use crate::limits::{Limits, NEAR_END_MAX};
 
 mod offsets;
 mod poll;
@@ -52,6 +53,8 @@ pub(crate) struct Storage {
     /// Whether what earlier processes left was synced as a whole.
     is_durable: Cell<bool>,
     write_choice: WriteChoice,
+    /// Partitions that will soon begin a segment.
+    near_end: (Sender<PartitionKey>, Receiver<PartitionKey>),
 }
 
 /// How logs are written: found out once at start, before any log is opened, for all shards.
@@ -159,7 +162,14 @@ impl Storage {
             is_durable: Cell::new(false),
             limits,
             write_choice,
+            near_end: async_channel::bounded(NEAR_END_MAX),
         }
+    }
+
+    /// The next partition that will soon begin a segment.
+    pub(crate) async fn near_end(&self) -> PartitionKey {
+        let received = self.near_end.1.recv().await;
+        received.expect("its sender lies beside it")
     }
 
     pub(crate) fn set_write_choice(&self, choice: doctor::Choice) {
@@ -308,6 +318,13 @@ impl Partition {
         let opening = Opening {
             budget: storage.budget.clone(),
             is_durable: storage.is_durable.get(),
+            near_end: {
+                let sender = storage.near_end.0.clone();
+                // Without a place the next regular look finds it.
+                NearEnd::new(move || {
+                    let _ = sender.try_send(key);
+                })
+            },
         };
         let (log, report) = PartitionLog::open_with(
             storage.disk.clone(),

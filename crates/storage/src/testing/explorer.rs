@@ -5,7 +5,7 @@
 //! `SEED=<n>` runs one seed. The planted bugs prove that the explorer can see.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -15,7 +15,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use wire::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchView, Batches, Message};
 
-use super::crash::CrashSpace;
+use super::{crash::CrashSpace, sample::files};
 use crate::{
     LogOptions, PartitionLog, SyncPolicy, WriteMode,
     disk::{
@@ -105,6 +105,15 @@ fn batch(state: &mut u64, aligned: bool) -> BytesMut {
     batch_of(state, &sizes)
 }
 
+/// A batch that is small beside a segment, so that segments are nearly full when they are sealed.
+fn small_batch(state: &mut u64, aligned: bool) -> BytesMut {
+    let bytes = match aligned {
+        true => 512 * (1 + random(state, 20)) - 32 - 256 - 48,
+        false => random(state, 10_000),
+    };
+    batch_of(state, &[bytes])
+}
+
 /// A batch of messages with payloads of these sizes and some content.
 fn batch_of(state: &mut u64, sizes: &[u64]) -> BytesMut {
     let mut buffer = BytesMut::new();
@@ -128,6 +137,8 @@ fn batch_of(state: &mut u64, sizes: &[u64]) -> BytesMut {
 /// Seeds take turns with the ways to write.
 fn options(seed: u64) -> LogOptions {
     let (write_mode, zero_ahead_bytes_max) = match seed % 4 {
+        1 if recycles(seed) => (WriteMode::Direct, limits::ZERO_AHEAD_BYTES_MIN),
+        2 if recycles(seed) => (WriteMode::Buffered, limits::ZERO_AHEAD_BYTES_MIN),
         1 | 2 => (WriteMode::Buffered, 0),
         3 => (WriteMode::Direct, limits::ZERO_AHEAD_BYTES_MIN),
         _ => (WriteMode::Buffered, limits::ZERO_AHEAD_BYTES_MIN),
@@ -140,12 +151,21 @@ fn options(seed: u64) -> LogOptions {
         index_interval_bytes: limits::INDEX_INTERVAL_BYTES_MIN,
         tail_bytes_max: 0,
         sync_policy: match seed % 16 {
+            _ if recycles(seed) => SyncPolicy::EveryBatch,
             8..=11 => SyncPolicy::EveryBytes(UNSYNCED_BYTES),
             12 | 13 => SyncPolicy::EveryMillis(1),
             14 | 15 => SyncPolicy::Never,
             _ => SyncPolicy::EveryBatch,
         },
     }
+}
+
+/// Seeds from here on keep segments coming and going, so that files are recycled: even ones through
+/// the page cache, odd ones past it.
+const RECYCLING_SEED: u64 = 1_000;
+
+fn recycles(seed: u64) -> bool {
+    seed >= RECYCLING_SEED
 }
 
 /// Of the logs that acknowledge so much before they sync.
@@ -180,13 +200,21 @@ fn work(disk: &SimDisk, history: History, steps: usize, state: &mut u64, seed: u
             append(disk, &log, &history, &mut next_offset, again);
         }
         for _ in 0..steps {
-            match random(state, 24) {
+            // The segment that was sealed last still has work to do.
+            if recycles(seed) && log.segments_count() > 2 && random(state, 3) == 0 {
+                let before_offset = log.offset_after_segments(log.segments_count() - 2);
+                remove(disk, &log, &history, before_offset, Removal::Sealed);
+            }
+            match random(state, if recycles(seed) { 96 } else { 24 }) {
                 0 => remove(disk, &log, &history, next_offset, Removal::Purge),
                 1 => remove(disk, &log, &history, next_offset / 2, Removal::Sealed),
                 2 => remove(disk, &log, &history, next_offset, Removal::Expired),
                 _ => {
                     for _ in 0..=random(state, 3) {
-                        let batch = batch(state, aligned);
+                        let batch = match recycles(seed) {
+                            true => small_batch(state, aligned),
+                            false => batch(state, aligned),
+                        };
                         append(disk, &log, &history, &mut next_offset, batch);
                     }
                 }
@@ -297,14 +325,27 @@ fn remove(
     });
 }
 
-/// Opens what is left and checks every promise; gives what recovery found.
-fn check(content: Content, history: &History, events: usize, seed: u64) -> Result<u64, String> {
+/// Opens what is left and checks every promise; gives what recovery found. With `is_at_rest`,
+/// everything that was ever written is durable.
+fn check(
+    content: Content,
+    history: &History,
+    events: usize,
+    is_at_rest: bool,
+    seed: u64,
+) -> Result<u64, String> {
+    let has_recycled = recycled_count(&content) > 0;
+    let is_at_rest = is_at_rest && has_recycled;
+    RECYCLED.set(RECYCLED.get() + usize::from(has_recycled));
     let disk = SimDisk::new(content, 1);
     disk.run(async {
         let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options(seed)).await;
         let (log, report) = opened.map_err(|error| error.to_string())?;
         if let Some(corruption) = report.corruption {
             return Err(format!("taken for damage: {corruption}"));
+        }
+        if let Some(torn) = report.torn_tail.filter(|_| is_at_rest) {
+            return Err(format!("leftovers taken for torn: {torn}"));
         }
         let acknowledged = history.acknowledged_at(events);
         if report.next_offset < acknowledged {
@@ -389,6 +430,27 @@ struct Extent {
     states_per_event: usize,
     /// One of so many states is gone on from; 0 is none.
     second_cycle_every: usize,
+    /// Begins with the first segment in a recycled file.
+    only_recycled: bool,
+}
+
+/// Recycled segments that a disk holds.
+fn recycled_count(content: &Content) -> usize {
+    files(content)
+        .iter()
+        .filter(|(path, file)| is_recycled(content, path, *file))
+        .count()
+}
+
+fn is_recycled(content: &Content, path: &Path, file: usize) -> bool {
+    let is_segment = path.extension().is_some_and(|ending| ending == "log");
+    is_segment && content.files[file].get(8) == Some(&2)
+}
+
+/// Whether a recycled file gets the header of a segment.
+fn begins_recycled(event: &Event) -> bool {
+    matches!(event, Event::Write { position: 0, bytes, .. }
+        if bytes.starts_with(b"WEIRSEG1") && bytes[8] == 2)
 }
 
 /// Explores; the number of states that were checked, or the first broken promise.
@@ -425,16 +487,23 @@ fn explore_cycle(
     states_count: &mut usize,
 ) -> Result<(), String> {
     let mut space = CrashSpace::new(start);
+    let mut begun = !first || !extent.only_recycled;
     for number in 0..=events.len() {
         if let Some(event) = number.checked_sub(1).map(|last| &events[last]) {
             space.advance(event);
+            begun |= begins_recycled(event);
         }
+        if !begun {
+            continue;
+        }
+        // Before a log is open, what the power cut before left may be torn.
+        let is_at_rest = space.choices_count() == 0 && history.is_open_at(number).is_some();
         let choosers = space.choosers(extent.states_per_event, seed ^ number as u64);
         for chooser in choosers {
             *states_count += 1;
             let content = space.state(chooser.clone());
             let checked = catch_unwind(AssertUnwindSafe(|| {
-                check(content.clone(), history, number, seed)
+                check(content.clone(), history, number, is_at_rest, seed)
             }));
             let place = || format!("after event {number} ({chooser:?}, first cycle: {first})");
             let recovered = checked
@@ -516,10 +585,26 @@ const EXTENT: Extent = Extent {
     steps: 24,
     states_per_event: 64,
     second_cycle_every: 40,
+    only_recycled: false,
 };
+
+/// Longer runs, of which only the part with recycled files is explored.
+const RECYCLING: Extent = Extent {
+    steps: 48,
+    states_per_event: 12,
+    only_recycled: true,
+    ..EXTENT
+};
+
+const RECYCLING_SEEDS: [u64; 2] = [1_010, 1_003];
 
 /// States that each of four tests checks at least; they run beside each other.
 const STATES_MIN: usize = 25_000;
+
+thread_local! {
+    /// States with recycled segments.
+    static RECYCLED: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Explores every fourth seed from `first_seed` on until enough states were seen.
 fn assert_sound(first_seed: u64) {
@@ -561,6 +646,24 @@ fn no_power_cut_breaks_a_promise_third_quarter() {
 #[test]
 fn no_power_cut_breaks_a_promise_fourth_quarter() {
     assert_sound(4);
+}
+
+/// Through the page cache, then past it.
+#[test]
+fn no_power_cut_breaks_a_promise_while_files_are_recycled() {
+    for first_seed in RECYCLING_SEEDS {
+        let extent = Extent {
+            first_seed,
+            ..RECYCLING
+        };
+        RECYCLED.set(0);
+        let states_count = explore_with(None, extent).unwrap();
+        let recycled_count = RECYCLED.get();
+        println!(
+            "seed {first_seed}: {states_count} states, {recycled_count} with recycled segments"
+        );
+        assert!(recycled_count > 0, "nothing was recycled by {first_seed}");
+    }
 }
 
 #[test]
@@ -609,5 +712,20 @@ fn every_planted_bug_is_found() {
         });
         let reason = found.unwrap_or_else(|| panic!("{bug:?} was not found by {seeds:?}"));
         println!("{bug:?}: {reason}");
+    }
+}
+
+#[test]
+fn every_bug_of_recycling_is_found() {
+    for bug in [Bug::NoZeroBlock, Bug::SaltKept, Bug::RecycledTooEarly] {
+        for first_seed in RECYCLING_SEEDS {
+            let extent = Extent {
+                first_seed,
+                ..RECYCLING
+            };
+            let found = explore_with(Some(bug), extent).err();
+            let reason = found.unwrap_or_else(|| panic!("{bug:?} was not found by {first_seed}"));
+            println!("{bug:?}: {reason}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! in turn, so that small ones get as much as large ones, and positions evenly in each file.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -15,9 +16,14 @@ use bytes::Bytes;
 
 use super::sample::{Dice, PARTITION, ReadAll, Stored, WAYS, files, options, read_all};
 use crate::{
-    DataDirectory, Error, Journal, LogOptions, PartitionLog,
-    disk::sim::{Content, SimDisk},
+    DataDirectory, Error, Journal, LogOptions, NearEnd, Opening, PartitionLog,
+    disk::{
+        Disk,
+        sim::{Content, SimDisk},
+    },
+    entry::BLOCK_BYTES,
     inspect::{IndexState, Inspection, inspect},
+    limits,
     planted::{Bug, plant},
 };
 
@@ -75,6 +81,50 @@ async fn write_journal(disk: &SimDisk, path: &Path, records: &[Bytes]) {
     journal.close().await.expect("closes");
 }
 
+/// Appends until there are some segments. Where space is made ready, the oldest ones give their
+/// files to the last ones.
+async fn fill(
+    disk: &SimDisk,
+    directory: &Path,
+    options: LogOptions,
+    dice: &mut Dice,
+) -> PartitionLog<SimDisk> {
+    let is_near_end = Rc::new(Cell::new(false));
+    let told = Rc::clone(&is_near_end);
+    let opening = Opening {
+        near_end: NearEnd::new(move || told.set(true)),
+        ..Opening::default()
+    };
+    let opened = PartitionLog::open_with(disk.clone(), directory, PARTITION, options, opening);
+    let (log, _) = opened.await.expect("opens");
+    let recycles = options.zero_ahead_bytes_max > 0;
+    let (mut now_us, mut appended_bytes, mut active_bytes) = (1_000, 0, 0);
+    let mut active_offset = 0;
+    // Ends early in an active segment, before a file for the next one is there.
+    while log.segments_count() < 3
+        || appended_bytes < if recycles { 500_000 } else { 160_000 }
+        || !(8_000..20_000).contains(&active_bytes)
+    {
+        now_us += dice.below(50);
+        let batch = dice.batch();
+        appended_bytes += batch.len();
+        active_bytes += batch.len();
+        log.append(batch, now_us).await.expect("appends");
+        if log.offset_after_segments(usize::MAX) > active_offset {
+            active_offset = log.offset_after_segments(usize::MAX);
+            active_bytes = 0;
+        }
+        if is_near_end.take() && log.segments_count() > 3 {
+            let offset = log.offset_after_segments(1);
+            let removed = log.remove_segments_before(offset).await;
+            removed.expect("removes");
+        }
+    }
+    // What a sealed segment still needs is done a little later.
+    disk.sleep(limits::SEAL_PAUSE).await;
+    log
+}
+
 /// A partition for each way to write, each with sealed segments, an active one and a journal.
 fn build(seed: u64) -> Sample {
     let mut dice = Dice(seed);
@@ -93,15 +143,12 @@ fn build(seed: u64) -> Sample {
             let directory = directory.expect("creates");
             journals.push(directory.join(OFFSETS));
             let options = options(way);
-            let opened = PartitionLog::open(disk.clone(), &directory, PARTITION, options).await;
-            let (log, _) = opened.expect("opens");
-            let mut now_us = 1_000;
-            while log.segments_count() < 3 || log.size_bytes() < 160_000 {
-                now_us += dice.below(50);
-                log.append(dice.batch(), now_us).await.expect("appends");
-            }
+            let log = fill(&disk, &directory, options, &mut dice).await;
             let records = read_all(&log, &[]).await.expect("reads").records;
-            log.close().await.expect("closes");
+            if options.zero_ahead_bytes_max == 0 {
+                log.close().await.expect("closes");
+            }
+            // The others end as if killed: leftovers lie behind the active segment's end.
             sample.partitions.push(Known {
                 directory,
                 options,
@@ -116,7 +163,23 @@ fn build(seed: u64) -> Sample {
     });
     disk.drain();
     sample.content = disk.content();
+    assert_recycled(&sample.content);
     sample
+}
+
+/// There are leftovers behind the end of two active segments, and sealed ones in recycled files.
+fn assert_recycled(content: &Content) {
+    let disk = SimDisk::new(content.clone(), 1);
+    let found = disk.run(inspect(&disk, Path::new(DIRECTORY), None, &mut |_| Ok(())));
+    let found = found.expect("it is sound");
+    assert_eq!(found.corruptions().count(), 0, "{found:?}");
+    assert_eq!(found.torn_tails().count(), 0, "{found:?}");
+    let recycled = || found.segments().filter(|segment| segment.is_recycled);
+    let with_leftovers = recycled().filter(|segment| {
+        segment.is_active && segment.end_position + 2 * BLOCK_BYTES < segment.file_bytes
+    });
+    assert_eq!(with_leftovers.count(), 2, "{found:?}");
+    assert!(recycled().any(|segment| !segment.is_active), "{found:?}");
 }
 
 /// A start on the damaged directory, as far as the damaged file goes.

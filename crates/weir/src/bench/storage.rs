@@ -24,7 +24,7 @@ use bytes::BytesMut;
 use clap::{Args, ValueEnum};
 use client::{BatchBuilder, Message};
 use storage::disk::{Disk, remove_directories};
-use storage::{CompioDisk, LogOptions, PartitionLog, WriteMode, limits};
+use storage::{CompioDisk, LogOptions, NearEnd, Opening, PartitionLog, WriteMode, limits};
 
 use report::Report;
 
@@ -168,6 +168,24 @@ impl Stage {
         let directory = self.directory.join(name);
         self.disk.create_directory(&directory).await?;
         self.reopen(name, options).await
+    }
+
+    /// [`Self::log`] that tells when it will soon begin a segment.
+    async fn log_with(
+        &self,
+        name: &str,
+        options: LogOptions,
+        near_end: NearEnd,
+    ) -> anyhow::Result<PartitionLog> {
+        let directory = self.directory.join(name);
+        self.disk.create_directory(&directory).await?;
+        let opening = Opening {
+            near_end,
+            ..Opening::default()
+        };
+        let disk = self.disk.clone();
+        let opened = PartitionLog::open_with(disk, &directory, 0, options, opening).await;
+        Ok(opened?.0)
     }
 
     /// A log that was there before.

@@ -70,6 +70,7 @@ fn segment(segment: &SegmentState) -> Value {
         "record_bytes": segment.record_bytes,
         "end_position": segment.end_position,
         "file_bytes": segment.file_bytes,
+        "recycled": segment.is_recycled,
         "first_timestamp_us": segment.first_timestamp_us,
         "last_timestamp_us": segment.last_timestamp_us,
         "index": index_name(segment.index),

@@ -1,10 +1,13 @@
 //! One producer that waits for each acknowledgement, beside the bare disk with writes of the same
 //! size, both in both designs.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use storage::PartitionLog;
+use storage::disk::Disk;
+use storage::{NearEnd, PartitionLog};
 
 use super::floor::{Floor, Way};
 use super::report::Section;
@@ -14,6 +17,12 @@ use crate::bench::process;
 
 /// Not measured, at the start of each round.
 const WARM_UP: usize = 8;
+
+/// Segments of the topic with a size limit, the active one included.
+const SEGMENTS_KEPT: usize = 3;
+
+/// Batches that are sent at once to fill it before it is measured.
+const WARM_BATCHES: usize = 64;
 
 /// A size of batches, and how many of them a round has.
 struct Size {
@@ -57,10 +66,11 @@ pub(super) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Section>> {
 struct Measured {
     /// By [`Way`].
     floors: [Samples; 3],
-    /// By [`Design`].
-    appends: [Samples; 2],
-    /// Of the appends in the first design, those that began a segment.
-    rolls: Vec<Duration>,
+    /// By [`Design`], then the first one once more with a size limit.
+    appends: [Samples; 3],
+    /// Of the appends in the first design, and of those with a size limit, those that began a
+    /// segment.
+    rolls: [Vec<Duration>; 3],
     /// Of all appends together, in the first design.
     cpu: Duration,
 }
@@ -74,14 +84,16 @@ async fn measure_size(stage: &Stage, size: &Size) -> anyhow::Result<Section> {
         let name = format!("{}-{design:?}", size.name);
         logs.push((stage.log(&name, design.options()).await?, name));
     }
+    let name = format!("{}-recycled", size.name);
+    logs.push((warm_log(stage, &name, &batch).await?, name));
     let mut measured = Measured {
         floors: Default::default(),
         appends: Default::default(),
-        rolls: Vec::new(),
+        rolls: Default::default(),
         cpu: Duration::ZERO,
     };
     for round in 0..stage.rounds {
-        for subject in stage.order(round, WAYS.len() + Design::ALL.len()) {
+        for subject in stage.order(round, WAYS.len() + logs.len()) {
             match subject.checked_sub(WAYS.len()) {
                 None => write(stage, WAYS[subject], &batch, size, &mut measured)?,
                 Some(number) => {
@@ -95,6 +107,42 @@ async fn measure_size(stage: &Stage, size: &Size) -> anyhow::Result<Section> {
         stage.remove(&name).await?;
     }
     Ok(section(size, &measured))
+}
+
+/// A log that removes its oldest segment whenever it will soon begin one, as retention by size
+/// does, filled until the files of removed segments are those of new ones.
+async fn warm_log(stage: &Stage, name: &str, batch: &BytesMut) -> anyhow::Result<PartitionLog> {
+    let options = Design::Direct.options();
+    let kept: Rc<RefCell<Option<PartitionLog>>> = Rc::default();
+    let told = Rc::clone(&kept);
+    let disk = stage.disk.clone();
+    let near_end = NearEnd::new(move || {
+        let Some(log) = told.borrow().clone() else {
+            return;
+        };
+        disk.spawn(async move {
+            if log.segments_count() > SEGMENTS_KEPT {
+                let offset = log.offset_after_segments(log.segments_count() - SEGMENTS_KEPT);
+                // A failure fences the log, and the next append says so.
+                let _ = log.remove_segments_before(offset).await;
+            }
+        });
+    });
+    let log = stage.log_with(name, options, near_end).await?;
+    *kept.borrow_mut() = Some(log.clone());
+    let mut written = 0;
+    // The files of the segments that are kept were written before, and the next one too.
+    while written < (2 * SEGMENTS_KEPT as u64 + 1) * options.segment_bytes_max {
+        let mut waiting = Vec::new();
+        while waiting.len() < WARM_BATCHES {
+            written += batch.len() as u64;
+            waiting.push(log.append(batch.clone(), 0));
+        }
+        for appended in waiting {
+            appended.await?;
+        }
+    }
+    Ok(log)
 }
 
 fn write(
@@ -134,8 +182,8 @@ async fn append(
         let begun = Instant::now();
         log.append(batch, 0).await?;
         let took = begun.elapsed();
-        if number == 0 && segments > 0 && log.segments_count() > segments {
-            measured.rolls.push(took);
+        if segments > 0 && log.segments_count() > segments {
+            measured.rolls[number].push(took);
         }
         if count >= WARM_UP {
             measured.appends[number].add(took);
@@ -183,6 +231,11 @@ fn section(size: &Size, measured: &Measured) -> Section {
         Some(zeros),
     );
     row(format!("log:  {direct}"), &measured.appends[0], Some(zeros));
+    row(
+        "log:  direct, over recycled files".to_owned(),
+        &measured.appends[2],
+        Some(zeros),
+    );
     row(format!("disk: {usual}"), append, None);
     row(format!("log:  {usual}"), &measured.appends[1], Some(append));
     let gain = |quantile| {
@@ -198,7 +251,11 @@ fn section(size: &Size, measured: &Measured) -> Section {
     section.notes.push(format!(
         "the log, direct: {:.0} us of CPU time a batch, the batch's copy included{}",
         measured.cpu.as_secs_f64() * 1e6 / batches as f64,
-        rolls(&measured.rolls)
+        rolls(&measured.rolls[0])
+    ));
+    section.notes.push(format!(
+        "a topic with a size limit, {SEGMENTS_KEPT} segments kept{}",
+        rolls(&measured.rolls[2])
     ));
     section
 }
