@@ -22,14 +22,15 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::new(Kept::default());
 }
 
-/// A buffer for a payload of this many bytes that does not waste much more than these.
+/// A buffer for a payload of this many bytes that does not waste much more than these: the last
+/// one that was kept, of which most is still in the cache.
 pub(crate) fn take(payload_bytes: usize) -> Option<BytesMut> {
     KEPT.with_borrow_mut(|kept| {
         let fits = payload_bytes..payload_bytes.saturating_mul(limits::LARGE_BUFFER_WASTE_MAX);
         let index = kept
             .buffers
             .iter()
-            .position(|buffer| fits.contains(&buffer.capacity()))?;
+            .rposition(|buffer| fits.contains(&buffer.capacity()))?;
         let buffer = kept.buffers.remove(index)?;
         kept.bytes -= buffer.capacity();
         Some(buffer)
@@ -87,6 +88,11 @@ mod tests {
             (address, 0, bytes)
         );
         assert!(take(bytes).is_none(), "taken");
+        let (older, newer) = (payload(bytes), payload(bytes));
+        let address = newer.as_ptr();
+        keep(older);
+        keep(newer);
+        assert_eq!(take(bytes).expect("kept").as_ptr(), address);
     }
 
     #[test]
