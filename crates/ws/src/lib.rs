@@ -84,6 +84,7 @@ mod config;
 mod connect;
 #[cfg(feature = "deflate")]
 mod deflate;
+mod direct;
 mod driver;
 mod error;
 mod inbox;

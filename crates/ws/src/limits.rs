@@ -60,6 +60,12 @@ pub const HEAP_CHUNKS_KEPT_MAX: usize = 32;
 /// receive is stopped until they are taken. The kernel may bring up to 32 before that happens.
 pub const CHUNKS_WAITING_MAX: usize = 4;
 
+/// Bytes of large payloads that one connection receives before others have their turn.
+///
+/// What has arrived is received by a call of its own, at once; a peer that sends faster than that
+/// would keep the thread to itself. A megabyte takes some 0.2 ms.
+pub const RECEIVED_IN_TURN_BYTES_MAX: usize = 1 << 20;
+
 /// Time that the pool's self-test may take before the pool counts as unusable.
 pub const POOL_SELF_TEST_TIME_MAX: Duration = Duration::from_millis(100);
 

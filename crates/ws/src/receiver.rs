@@ -28,10 +28,11 @@ use socket2::Socket;
 
 use crate::attendant::Attendant;
 use crate::chunk::{self, Chunk};
+use crate::direct;
 use crate::limits;
 use crate::pooled::{End, Next, Pooled};
 use crate::reserve;
-use crate::stream::{DirectReceive, Stream};
+use crate::stream::Stream;
 use crate::tls::Filter;
 
 /// Receives from one stream, in chunks or into a caller's buffer.
@@ -47,6 +48,8 @@ pub struct ChunkReceiver {
     /// The last receive was into a buffer: the next one is probably, too, as soon as its length
     /// is known.
     once: bool,
+    /// Bytes that were received into buffers since it last waited for readiness.
+    turn_bytes: usize,
     ended: bool,
 }
 
@@ -61,10 +64,6 @@ enum Armed {
     Nothing,
     Pooled(Rc<Pooled>),
     Readiness(Box<Submit<PollOnce<SharedFd<Socket>>>>),
-    Direct {
-        receive: DirectReceive,
-        before_bytes: usize,
-    },
 }
 
 /// What one receive brought.
@@ -93,6 +92,7 @@ impl ChunkReceiver {
             wanted: None,
             rest: None,
             once: false,
+            turn_bytes: 0,
             ended: false,
         }
     }
@@ -107,11 +107,7 @@ impl ChunkReceiver {
         if let Some(filter) = self.stream.filter() {
             return filter.is_lent();
         }
-        match self.armed {
-            // What it brings goes into the buffer, and it ends.
-            Armed::Nothing | Armed::Pooled(_) => self.wanted.is_some(),
-            Armed::Readiness(_) | Armed::Direct { .. } => true,
-        }
+        self.wanted.is_some()
     }
 
     /// Lets the next bytes, at most `bytes_max`, be written behind the end of `buffer` into its
@@ -222,7 +218,15 @@ impl ChunkReceiver {
         loop {
             match &mut self.armed {
                 Armed::Nothing if self.ended => return Poll::Ready(Ok(Received::End)),
-                Armed::Nothing => self.arm()?,
+                Armed::Nothing => match self.wanted.take() {
+                    None => self.arm()?,
+                    Some(target) => match self.receive_wanted(target) {
+                        Err(Errno::AGAIN | Errno::INTR) => self.arm_readiness(),
+                        Err(error) => return Poll::Ready(Err(error.into())),
+                        Ok(None) => self.ended = true,
+                        Ok(Some(received)) => return Poll::Ready(Ok(received)),
+                    },
+                },
                 Armed::Pooled(pooled) => match ready!(pooled.poll_next(context)) {
                     Next::Chunk(chunk) => {
                         count(|counters| counters.pooled_count += 1);
@@ -233,7 +237,11 @@ impl ChunkReceiver {
                 Armed::Readiness(readiness) => {
                     let BufResult(result, _) = ready!(std::pin::Pin::new(readiness).poll(context));
                     self.armed = Armed::Nothing;
+                    self.turn_bytes = 0;
                     result?;
+                    if self.wanted.is_some() {
+                        continue;
+                    }
                     match self.receive_now() {
                         Err(Errno::AGAIN | Errno::INTR) => self.arm_readiness(),
                         Err(error) => return Poll::Ready(Err(error.into())),
@@ -244,24 +252,31 @@ impl ChunkReceiver {
                         }
                     }
                 }
-                Armed::Direct {
-                    receive,
-                    before_bytes,
-                } => {
-                    let BufResult(result, buffer) = ready!(receive.as_mut().poll(context));
-                    let before_bytes = *before_bytes;
-                    self.armed = Armed::Nothing;
-                    match result? {
-                        0 => self.ended = true,
-                        received_bytes => {
-                            debug_assert_eq!(buffer.len(), before_bytes + received_bytes);
-                            return Poll::Ready(Ok(Received::Buffer {
-                                buffer,
-                                received_bytes,
-                            }));
-                        }
-                    }
-                }
+            }
+        }
+    }
+
+    /// Receives into the wanted buffer what the socket has; none at its end.
+    fn receive_wanted(&mut self, mut target: Box<Target>) -> Result<Option<Received>, Errno> {
+        let turn_bytes = limits::RECEIVED_IN_TURN_BYTES_MAX - self.turn_bytes;
+        let bytes_max = target.bytes_max.min(turn_bytes);
+        let received = match bytes_max {
+            // Others have their turn before it goes on.
+            0 => Err(Errno::AGAIN),
+            _ => direct::receive(self.stream.shared_fd(), &mut target.buffer, bytes_max),
+        };
+        match received {
+            Ok(0) => Ok(None),
+            Ok(received_bytes) => {
+                self.turn_bytes += received_bytes;
+                Ok(Some(Received::Buffer {
+                    buffer: target.buffer,
+                    received_bytes,
+                }))
+            }
+            Err(error) => {
+                self.wanted = Some(target);
+                Err(error)
             }
         }
     }
@@ -289,15 +304,6 @@ impl ChunkReceiver {
     }
 
     fn arm(&mut self) -> io::Result<()> {
-        if let Some(target) = self.wanted.take() {
-            let Target { buffer, bytes_max } = *target;
-            let before_bytes = buffer.len();
-            self.armed = Armed::Direct {
-                receive: self.stream.receive_into(buffer, bytes_max),
-                before_bytes,
-            };
-            return Ok(());
-        }
         let means = MEANS.get();
         if means == Means::Readiness || Runtime::with_current(is_polling) {
             self.arm_readiness();

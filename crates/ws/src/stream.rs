@@ -3,15 +3,10 @@
 //! TCP and Unix sockets differ only in how they are opened. Where a stream is encrypted, it holds
 //! the session that its receiver and its writers share.
 
-use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
 
-use bytes::BytesMut;
-use compio_buf::{BufResult, IntoInner, IoBuf, IoBufExt};
 use compio_driver::{SharedFd, ToSharedFd};
-use compio_io::AsyncRead;
 use compio_net::{TcpStream, UnixStream};
 
 use crate::tls::Filter;
@@ -28,9 +23,6 @@ enum Kind {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
-
-/// A receive that owns its buffer and is on its way.
-pub(crate) type DirectReceive = Pin<Box<dyn Future<Output = BufResult<usize, BytesMut>>>>;
 
 impl Stream {
     /// What encrypts it.
@@ -53,24 +45,6 @@ impl Stream {
         match &self.kind {
             Kind::Tcp(stream) => stream.to_shared_fd(),
             Kind::Unix(stream) => stream.to_shared_fd(),
-        }
-    }
-
-    /// Receives up to `bytes_max` bytes behind the end of `buffer`, into its spare capacity.
-    pub(crate) fn receive_into(&self, buffer: BytesMut, bytes_max: usize) -> DirectReceive {
-        async fn read(
-            mut stream: impl AsyncRead,
-            buffer: BytesMut,
-            bytes_max: usize,
-        ) -> BufResult<usize, BytesMut> {
-            let begin = buffer.as_init().len();
-            let end = buffer.capacity().min(begin.saturating_add(bytes_max));
-            let BufResult(result, slice) = stream.read(buffer.slice(begin..end)).await;
-            BufResult(result, slice.into_inner())
-        }
-        match &self.kind {
-            Kind::Tcp(stream) => Box::pin(read(stream.clone(), buffer, bytes_max)),
-            Kind::Unix(stream) => Box::pin(read(stream.clone(), buffer, bytes_max)),
         }
     }
 

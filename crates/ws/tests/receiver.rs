@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 
 use bytes::BytesMut;
 use support::{on_driver, on_each_driver, pattern, poll_at_most, turn};
+use ws::limits::RECEIVED_IN_TURN_BYTES_MAX;
 use ws::{ChunkReceiver, DriverChoice, DriverKind, Received, RuntimeOptions, receive_counters};
 
 fn pair() -> (ChunkReceiver, TcpStream) {
@@ -117,6 +118,42 @@ fn bytes_are_received_behind_the_end_of_a_buffer_and_not_beyond_the_limit() {
     });
 }
 
+/// However fast a peer sends: between two waits at most so many of its bytes are received.
+#[test]
+fn a_fast_peer_gives_others_their_turn() {
+    on_each_driver(|_| async {
+        let (mut receiver, mut client) = pair();
+        let bytes_max = 16 << 20;
+        let writer = std::thread::spawn(move || client.write_all(&pattern(0, bytes_max)));
+        let mut buffer = BytesMut::with_capacity(bytes_max);
+        let mut turn_bytes = 0;
+        while buffer.len() < bytes_max {
+            if !receiver.is_armed() {
+                receiver.arm_into(std::mem::take(&mut buffer), bytes_max);
+            }
+            let received = match poll_at_most(1, receiver.recv()).await {
+                Some(received) => received,
+                None => {
+                    turn_bytes = 0;
+                    receiver.recv().await
+                }
+            };
+            let Ok(Received::Buffer {
+                buffer: longer,
+                received_bytes,
+            }) = received
+            else {
+                panic!("expected the buffer, got {received:?}");
+            };
+            buffer = longer;
+            turn_bytes += received_bytes;
+            assert!(turn_bytes <= RECEIVED_IN_TURN_BYTES_MAX);
+        }
+        writer.join().expect("writer").expect("write");
+        assert!(buffer == pattern(0, bytes_max));
+    });
+}
+
 #[test]
 fn a_reset_is_an_error() {
     on_each_driver(|_| async {
@@ -215,12 +252,7 @@ fn a_buffer_takes_over_from_a_running_receive_at_every_split() {
                         missing_bytes -= received_bytes;
                         received.extend_from_slice(&buffer);
                     }
-                    // On epoll a receive that was on its way is not given the buffer.
-                    Received::Chunk(chunk) => {
-                        missing_bytes = missing_bytes.saturating_sub(chunk.len());
-                        received.extend_from_slice(&chunk);
-                    }
-                    Received::End => panic!("not the end"),
+                    other => panic!("expected the buffer, got {other:?}"),
                 }
             }
             client.shutdown(Shutdown::Write).expect("shutdown");
