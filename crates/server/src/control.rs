@@ -389,7 +389,13 @@ async fn recover(shard: &Rc<Shard>) -> Result<(Journal, Catalog), OpenError> {
             .iter()
             .map(|change| change.to_record().into())
             .collect();
-        journal.rewrite(records).await?;
+        match journal.rewrite(records).await {
+            // The history stays until a start that finds room.
+            Err(error @ storage::Error::Full { .. }) => {
+                tracing::warn!(%error, "the catalog's history is kept");
+            }
+            rewritten => rewritten?,
+        }
     }
     tracing::info!(
         records = records.len(),

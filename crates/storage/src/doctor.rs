@@ -121,8 +121,11 @@ pub struct Diagnosis {
 /// [`limits::PROBE_TIME_MAX`] and the flush under way then. `now` is any clock that does not run
 /// backwards.
 ///
+/// A full disk takes no measurements: the page cache is chosen then, because it works on every file
+/// system, and what is stored can be read meanwhile.
+///
 /// # Errors
-/// [`Error::Io`] and [`Error::Full`] when not even ordinary writes work.
+/// [`Error::Io`] when not even ordinary writes work.
 pub async fn probe<D: Disk>(
     disk: &D,
     directory: &Path,
@@ -135,8 +138,16 @@ pub async fn probe<D: Disk>(
         time_max: limits::PROBE_TIME_MAX,
         now: &now,
     };
-    let (latencies, refusal) = series.measure(&limits::PROBE_BYTES, &Way::PROBED).await?;
-    Ok(choose(&latencies, refusal))
+    match series.measure(&limits::PROBE_BYTES, &Way::PROBED).await {
+        Ok((latencies, refusal)) => Ok(choose(&latencies, refusal)),
+        Err(Error::Full { .. }) => Ok(Choice {
+            mode: WriteMode::Buffered,
+            // Nothing speaks against it, and an operator who asks for it gets it.
+            direct_works: true,
+            reason: "the disk is full, so that nothing could be measured".to_owned(),
+        }),
+        Err(error) => Err(error),
+    }
 }
 
 /// Measures durable writes in `directory`: `samples` of each way and size, at least 1 and at most
@@ -144,7 +155,7 @@ pub async fn probe<D: Disk>(
 /// of them alike. `now` is any clock that does not run backwards.
 ///
 /// # Errors
-/// As [`probe`].
+/// [`Error::Io`] and [`Error::Full`] when not even ordinary writes work.
 pub async fn diagnose<D: Disk>(
     disk: &D,
     directory: &Path,
@@ -454,6 +465,11 @@ mod tests {
             disk.set_bytes_max(Some(bytes_max));
             let result = disk.run(diagnose(&disk, Path::new("/p"), 10, || Duration::ZERO));
             assert!(matches!(result, Err(Error::Full { .. })), "{result:?}");
+            assert!(disk.content().directories[Path::new("/p")].is_empty());
+            let chosen = disk.run(probe(&disk, Path::new("/p"), || Duration::ZERO));
+            let chosen = chosen.expect("a server starts on a full disk");
+            assert_eq!(chosen.mode, WriteMode::Buffered);
+            assert!(chosen.reason.contains("full"), "{}", chosen.reason);
             assert!(disk.content().directories[Path::new("/p")].is_empty());
         }
     }

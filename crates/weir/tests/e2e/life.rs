@@ -1,6 +1,7 @@
 //! The life of what is stored: old messages go, deleted topics leave nothing behind, a full disk
 //! is survived, and there may be more partitions than files that may be open.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -415,8 +416,20 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Writes the file until not one block is left.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).expect("created");
+    let refused = loop {
+        if let Err(error) = file.write_all(&[1; 1 << 10]) {
+            break error;
+        }
+    };
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    file.sync_all().expect("durable");
+}
+
 #[test]
-fn a_full_disk_is_survived_without_a_restart() {
+fn a_full_disk_is_survived() {
     let Some(disk) = SmallDisk::mount() else {
         println!("SKIPPED: mounting a small file system needs root and loop devices or tmpfs");
         return;
@@ -446,7 +459,21 @@ fn a_full_disk_is_survived_without_a_restart() {
         let strategy = PollingStrategy::offset(acknowledged - 1);
         let polled = poll(&client, 0, strategy, 10, false).await;
         assert_eq!(polled.messages.len(), 1, "consumers go on");
+        server.kill();
 
+        fill(&disk.path().join("rest"));
+        let server = Server::start(&options);
+        let client = connect(&server, Transport::Tcp).await;
+        let polled = poll(&client, 0, strategy, 10, false).await;
+        assert_eq!(
+            polled.messages.len(),
+            1,
+            "also after a start on a full disk"
+        );
+        let refused = send(&client, 0, kilobytes(100, "x")).await;
+        assert_eq!(refused.expect_err("the disk is full").as_code(), 3009);
+
+        std::fs::remove_file(disk.path().join("rest")).expect("removed");
         std::fs::remove_file(&ballast).expect("removed");
         let base_offset = send(&client, 0, ["again".to_owned()]).await;
         assert_eq!(base_offset.expect("there is space"), acknowledged);
