@@ -1,69 +1,157 @@
 //! Buffers that begin at a multiple of the block size, as writes past the page cache demand.
 //!
-//! No `unsafe`: a buffer is allocated one block larger than asked for, and what lies before the
-//! first multiple is skipped. A few buffers are kept for the next writes of the thread, because
-//! the first touch of fresh pages costs about as much as filling them.
+//! They are pages of their own, not of the heap. A large one is made of huge pages where the kernel
+//! has them: a disk takes a megabyte from a few long pieces of memory in little more than half the
+//! time that it needs for hundreds of short ones. A few buffers are kept for the next writes of the
+//! thread, because the first touch of fresh pages costs about as much as filling them.
 
-use std::cell::RefCell;
+use std::{
+    alloc::{self, Layout},
+    cell::RefCell,
+};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
+use memmap2::{Advice, MmapMut};
 
 use crate::{entry::BLOCK_BYTES, limits};
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 
+/// Size and place of a huge page on x86-64, and on AArch64 with pages of 4 KiB.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
 thread_local! {
-    static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static KEPT: RefCell<Vec<Pages>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty buffer that takes `bytes` bytes without moving, and begins at a block.
-pub(crate) fn buffer(bytes: usize) -> BytesMut {
-    let kept = KEPT.with_borrow_mut(|kept| {
-        let fits = kept.iter().position(|buffer| buffer.capacity() >= bytes)?;
-        Some(kept.swap_remove(fits))
-    });
-    if let Some(kept) = kept {
-        return kept;
-    }
-    // Buffers that may be kept have a few sizes only, so that they fit more often.
-    let capacity = match bytes {
-        0..=limits::ALIGNED_KEPT_BYTES_MAX => bytes.next_power_of_two().max(64 << 10),
-        _ => bytes,
-    };
-    let mut buffer = BytesMut::with_capacity(capacity + BLOCK);
-    let skipped = buffer.as_ptr().align_offset(BLOCK);
-    buffer.resize(skipped, 0);
-    buffer.advance(skipped);
-    assert!(
-        buffer.capacity() >= bytes && is_aligned(&buffer),
-        "the slack is a block"
-    );
-    buffer
+/// Memory for one buffer.
+#[derive(Debug)]
+struct Pages {
+    map: MmapMut,
+    /// What lies before it in the map.
+    skipped: usize,
+    capacity: usize,
 }
 
-/// Takes a buffer back that nobody else holds any more; it is dropped otherwise.
-pub(crate) fn recycle(bytes: Bytes) {
-    let Ok(mut buffer) = bytes.try_into_mut() else {
-        return;
-    };
-    buffer.clear();
-    let keepable =
-        is_aligned(&buffer) && buffer.capacity() <= limits::ALIGNED_KEPT_BYTES_MAX + BLOCK;
-    KEPT.with_borrow_mut(|kept| {
-        if keepable && kept.len() < limits::ALIGNED_KEPT_MAX {
-            kept.push(buffer);
+impl Pages {
+    fn new(bytes: usize) -> Self {
+        // Sizes are few, so that kept buffers fit more often.
+        let ordinary = bytes.next_power_of_two().max(64 << 10);
+        let is_huge = ordinary >= limits::ALIGNED_HUGE_BYTES_MIN;
+        let (capacity, slack) = match is_huge {
+            true => (bytes.next_multiple_of(HUGE_PAGE_BYTES), HUGE_PAGE_BYTES),
+            false => (ordinary, 0),
+        };
+        let Ok(map) = MmapMut::map_anon(capacity + slack) else {
+            // No memory: the end of the process, as it is for the heap.
+            alloc::handle_alloc_error(Layout::new::<[u8; BLOCK]>());
+        };
+        if is_huge {
+            // Without huge pages it is as good as any other memory.
+            let _ = map.advise(Advice::HugePage);
         }
-    });
+        let skipped = match is_huge {
+            true => map.as_ptr().align_offset(HUGE_PAGE_BYTES),
+            false => 0,
+        };
+        assert!(skipped <= slack, "the slack is a huge page");
+        Self {
+            map,
+            skipped,
+            capacity,
+        }
+    }
+
+    fn keep(self) {
+        if self.capacity > limits::ALIGNED_KEPT_BYTES_MAX {
+            return;
+        }
+        // A thread that ends keeps nothing.
+        let _ = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < limits::ALIGNED_KEPT_MAX {
+                kept.push(self);
+            }
+        });
+    }
+}
+
+/// A buffer that is being filled. What is put in must fit.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    pages: Pages,
+    length: usize,
+}
+
+impl Buffer {
+    /// An empty one that takes `bytes` bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let kept = KEPT.with_borrow_mut(|kept| {
+            let fits = kept.iter().enumerate();
+            let fits = fits.filter(|(_, pages)| pages.capacity >= bytes);
+            let (smallest, _) = fits.min_by_key(|(_, pages)| pages.capacity)?;
+            Some(kept.swap_remove(smallest))
+        });
+        Self {
+            pages: kept.unwrap_or_else(|| Pages::new(bytes)),
+            length: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) fn put_slice(&mut self, bytes: &[u8]) {
+        self.grow(bytes.len()).copy_from_slice(bytes);
+    }
+
+    pub(crate) fn put_bytes(&mut self, byte: u8, count: usize) {
+        self.grow(count).fill(byte);
+    }
+
+    fn grow(&mut self, bytes: usize) -> &mut [u8] {
+        let start = self.pages.skipped + self.length;
+        self.length += bytes;
+        assert!(self.length <= self.pages.capacity, "the buffer is full");
+        &mut self.pages.map[start..start + bytes]
+    }
+
+    /// What was put in. Its memory is kept for a next buffer when the last holder is gone.
+    pub(crate) fn freeze(self) -> Bytes {
+        Bytes::from_owner(Frozen(Some(self)))
+    }
+}
+
+/// The memory of bytes that are shared.
+struct Frozen(Option<Buffer>);
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |buffer| {
+            let Pages { map, skipped, .. } = &buffer.pages;
+            &map[*skipped..*skipped + buffer.length]
+        })
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.0.take() {
+            buffer.pages.keep();
+        }
+    }
 }
 
 /// `bytes` zeros that begin at a block.
 pub(crate) fn zeros(bytes: usize) -> Bytes {
-    let mut zeros = buffer(bytes);
-    zeros.resize(bytes, 0);
+    let mut zeros = Buffer::new(bytes);
+    zeros.put_bytes(0, bytes);
     zeros.freeze()
 }
 
 /// Whether these bytes may be written past the page cache.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn is_aligned(bytes: &[u8]) -> bool {
     bytes.as_ptr().align_offset(BLOCK) == 0 && bytes.len().is_multiple_of(BLOCK)
 }
@@ -77,40 +165,72 @@ pub(crate) fn up(position: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn filled(bytes: usize) -> Bytes {
+        let mut buffer = Buffer::new(bytes);
+        buffer.put_bytes(7, bytes);
+        buffer.freeze()
+    }
+
+    fn kept_count() -> usize {
+        KEPT.with_borrow(Vec::len)
+    }
+
     #[test]
-    fn buffers_stay_where_they_are() {
-        for bytes in [1, BLOCK - 1, BLOCK, BLOCK + 1, 1 << 20] {
-            let mut buffer = buffer(bytes);
-            let place = buffer.as_ptr();
-            buffer.resize(bytes, 7);
+    fn buffers_begin_at_a_block_and_large_ones_at_a_huge_page() {
+        let edge = limits::ALIGNED_HUGE_BYTES_MIN;
+        for bytes in [
+            1,
+            BLOCK - 1,
+            BLOCK,
+            BLOCK + 1,
+            edge / 2,
+            edge / 2 + 1,
+            edge,
+            9 << 20,
+        ] {
+            let mut buffer = Buffer::new(bytes);
+            buffer.put_bytes(7, bytes - 1);
+            buffer.put_slice(&[8]);
+            assert_eq!(buffer.len(), bytes);
             let frozen = buffer.freeze();
-            assert_eq!(frozen.as_ptr(), place);
-            assert_eq!(frozen.as_ptr().align_offset(BLOCK), 0);
             assert_eq!(is_aligned(&frozen), bytes % BLOCK == 0);
+            let place = if bytes >= edge {
+                HUGE_PAGE_BYTES
+            } else {
+                BLOCK
+            };
+            assert_eq!(frozen.as_ptr().align_offset(place), 0);
+            assert!(frozen[..bytes - 1].iter().all(|byte| *byte == 7));
+            assert_eq!(frozen[bytes - 1], 8);
         }
-        assert_eq!(zeros(BLOCK), vec![0; BLOCK]);
+        assert_eq!(zeros(BLOCK), vec![0; BLOCK], "also in memory that was used");
+    }
+
+    #[test]
+    #[should_panic(expected = "the buffer is full")]
+    fn nothing_is_put_behind_the_end() {
+        let mut buffer = Buffer::new(64 << 10);
+        buffer.put_bytes(7, (64 << 10) + 1);
     }
 
     #[test]
     fn buffers_are_kept_up_to_the_limits_and_never_while_somebody_holds_them() {
         let edge = limits::ALIGNED_KEPT_BYTES_MAX;
-        let make = |bytes: usize| {
-            let mut buffer = buffer(bytes);
-            buffer.resize(bytes, 7);
-            buffer.freeze()
-        };
-        let kept_count = || KEPT.with_borrow(Vec::len);
-        let held = make(edge);
-        let holder = held.clone();
-        recycle(held);
-        assert_eq!(kept_count(), 0);
-        let place = holder.as_ptr();
-        recycle(holder);
-        assert_eq!((kept_count(), make(edge).as_ptr()), (1, place));
-        recycle(make(edge + BLOCK + 1));
-        assert_eq!(kept_count(), 0, "one past the size");
-        let buffers: Vec<Bytes> = (0..=limits::ALIGNED_KEPT_MAX).map(|_| make(1)).collect();
-        buffers.into_iter().for_each(recycle);
+        let held = filled(edge);
+        let holder = held.slice(1..2);
+        let place = held.as_ptr();
+        drop(held);
+        assert_eq!((kept_count(), &holder[..]), (0, &[7][..]));
+        drop(holder);
+        assert_eq!((kept_count(), filled(edge).as_ptr()), (1, place));
+        drop(filled(edge + 1));
+        assert_eq!(kept_count(), 1, "one past the size");
+        let small = filled(1);
+        assert_eq!((kept_count(), small.as_ptr()), (0, place), "any that fits");
+        let buffers: Vec<Bytes> = (0..limits::ALIGNED_KEPT_MAX).map(|_| filled(1)).collect();
+        drop((small, buffers));
         assert_eq!(kept_count(), limits::ALIGNED_KEPT_MAX, "one past the count");
+        drop(filled(1));
+        assert_ne!(filled(1).as_ptr(), place, "the smallest that fits");
     }
 }

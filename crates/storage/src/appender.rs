@@ -220,13 +220,7 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &Group) -> Result<bool,
         let written = write_all_at(&file, body_position, parts).await;
         return written.map(|()| true).map_err(named("write"));
     }
-    // Whoever writes past the page cache has one part, which is used again.
-    let blocks = group.direct.then(|| parts[0].clone());
-    let written = write_all_at(&file, group.position, parts).await;
-    if let Some(blocks) = blocks {
-        aligned::recycle(blocks);
-    }
-    if let Err(error) = written {
+    if let Err(error) = write_all_at(&file, group.position, parts).await {
         let error = named("write")(error);
         if matches!(error, Error::Full { .. }) {
             cut_leftovers(&shared.disk, &active).await?;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
     aligned,
@@ -280,8 +280,8 @@ impl<D: Disk, N: Fn() -> Duration> Series<'_, D, N> {
         begun: Duration,
         refusal: &mut Option<io::Error>,
     ) -> io::Result<Vec<Latency>> {
-        let mut content: BytesMut = aligned::buffer(bytes);
-        content.resize(bytes, 0xA5);
+        let mut content = aligned::Buffer::new(bytes);
+        content.put_bytes(0xA5, bytes);
         let content = content.freeze();
         // More would only make the scratch files larger: what was written once is like zeros.
         let places = self

@@ -92,7 +92,7 @@ impl Group {
     fn encode_blocks(&self, salt: u64, synced: u64, zeros_bytes: u64) -> Bytes {
         let bytes = aligned::up(self.end()) - self.position + zeros_bytes;
         let bytes = usize::try_from(bytes).expect("a group fits memory");
-        let mut blocks = aligned::buffer(bytes);
+        let mut blocks = aligned::Buffer::new(bytes);
         let mut position = self.position;
         for batch in &self.batches {
             let header = entry_header(batch, synced);

@@ -54,11 +54,15 @@ pub const ZERO_AHEAD_BYTES_DEFAULT: u64 = 32 << 20;
 /// Zeros written at once: more would stand in the way of the commits beside them.
 pub const ZERO_AHEAD_PIECE_BYTES: u64 = 1 << 20;
 
+/// Smallest size of aligned buffers that is made of huge pages: a disk takes 64 KiB as fast from
+/// ordinary ones, a megabyte not.
+pub const ALIGNED_HUGE_BYTES_MIN: usize = 256 << 10;
+
 /// Largest aligned buffer that is kept for the next write: one of any group but those of a single
 /// larger batch.
 pub const ALIGNED_KEPT_BYTES_MAX: usize = 8 << 20;
 /// Aligned buffers that a thread keeps: as many as it has writes under way at most times. Only what
-/// was filled once takes memory.
+/// was filled once takes memory, a huge page at least in those that have some.
 pub const ALIGNED_KEPT_MAX: usize = 4;
 
 /// From a roll to the work that its sealed segment still needs: some commits later.

@@ -6,7 +6,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use memmap2::{Advice, MmapMut};
+
 const BLOCK_BYTES: usize = 4_096;
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// How a bare file is written durably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +27,8 @@ pub(super) enum Way {
 pub(super) struct Floor {
     path: PathBuf,
     file: File,
-    content: Vec<u8>,
-    /// Where the content begins: memory for writes past the page cache begins at a block.
-    skipped: usize,
+    /// Huge pages where the kernel has them: the disk takes large writes faster from them.
+    content: MmapMut,
     bytes: usize,
     position: u64,
 }
@@ -57,13 +59,15 @@ impl Floor {
                 .custom_flags(direct)
                 .open(path)?;
         }
-        let content = vec![0xA5; bytes + BLOCK_BYTES];
-        let skipped = content.as_ptr().align_offset(BLOCK_BYTES);
+        // Such a mapping begins at a huge page, and the rest of its last one is not written.
+        let mut content = MmapMut::map_anon(bytes.next_multiple_of(HUGE_PAGE_BYTES))?;
+        // Ordinary pages do as well, only slower.
+        let _ = content.advise(Advice::HugePage);
+        content[..bytes].fill(0xA5);
         Ok(Floor {
             path: path.to_owned(),
             file,
             content,
-            skipped,
             bytes,
             position: 0,
         })
@@ -71,7 +75,7 @@ impl Floor {
 
     /// One durable write.
     pub(super) fn write(&mut self) -> io::Result<Duration> {
-        let content = &self.content[self.skipped..self.skipped + self.bytes];
+        let content = &self.content[..self.bytes];
         let begun = Instant::now();
         self.file.write_all_at(content, self.position)?;
         self.file.sync_data()?;
