@@ -23,7 +23,7 @@ use compio_fs::{File, OpenOptions};
 use compio_io::{AsyncReadAt, AsyncWriteAt};
 use futures_channel::oneshot;
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, OFlags},
+    fs::{FallocateFlags, FlockOperation},
     io::Errno,
 };
 
@@ -162,10 +162,12 @@ impl Disk for CompioDisk {
             match mode {
                 OpenMode::Read => options.read(true),
                 OpenMode::ReadWrite => options.read(true).write(true),
-                OpenMode::Direct => options.write(true).custom_flags(flags(OFlags::DIRECT)),
+                OpenMode::Direct => options.write(true).custom_flags(libc::O_DIRECT),
+                // Not rustix's DSYNC, which is O_SYNC: that writes the time of the change too, in a
+                // block of its own.
                 OpenMode::DirectDurable => options
                     .write(true)
-                    .custom_flags(flags(OFlags::DIRECT | OFlags::DSYNC)),
+                    .custom_flags(libc::O_DIRECT | libc::O_DSYNC),
                 OpenMode::CreateTruncate => options
                     .read(true)
                     .write(true)
@@ -250,10 +252,6 @@ impl Disk for CompioDisk {
         })
         .detach();
     }
-}
-
-fn flags(flags: OFlags) -> i32 {
-    flags.bits().cast_signed()
 }
 
 fn list_blocking(directory: &PathBuf) -> io::Result<Vec<DirectoryEntry>> {
