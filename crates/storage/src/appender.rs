@@ -15,6 +15,7 @@ use std::{
 };
 
 use futures_channel::oneshot;
+use futures_util::future::join;
 
 use crate::{
     SyncPolicy, aligned, checkpoint,
@@ -24,9 +25,10 @@ use crate::{
     fill,
     group::Group,
     index::{Index, IndexEntry},
-    layout, limits,
-    log::{Appended, Pending, PendingBatch, Removed, Shared, Standing, State},
+    limits,
+    log::{Appended, Pending, PendingBatch, Shared, Standing, State},
     planted::{Bug, is_planted},
+    removal,
     segment::{self, Segment},
     spare::{self, SpareState},
     tail::TailBatch,
@@ -89,7 +91,9 @@ fn next_work<D: Disk>(shared: &Shared<D>) -> Option<Work> {
             state.pending.pop_front();
             return Some(Work::Sync);
         }
-        Some(Pending::Remove { .. }) => return state.pending.pop_front().map(Work::Remove),
+        Some(Pending::Remove { .. } | Pending::NotRemoved { .. }) => {
+            return state.pending.pop_front().map(Work::Remove);
+        }
     }
     let Some(active) = state.segments.back().cloned() else {
         return Some(Work::Roll);
@@ -153,19 +157,7 @@ async fn perform<D: Disk>(shared: &Rc<Shared<D>>, work: Work) {
                 fail(shared, Vec::new(), &error);
             }
         }
-        Work::Remove(Pending::Remove {
-            before_offset,
-            seal,
-            reply,
-        }) => {
-            let result = remove(shared, before_offset, seal).await;
-            if let Err(error) = &result {
-                fail(shared, Vec::new(), error);
-            }
-            // Whoever asked may have gone.
-            let _ = reply.send(result);
-        }
-        Work::Remove(_) => unreachable!("only removals are taken as such"),
+        Work::Remove(removal) => removal::perform(shared, removal).await,
     }
 }
 
@@ -192,7 +184,7 @@ async fn write_pinned<D: Disk>(shared: &Rc<Shared<D>>, group: &Group) -> Result<
 
 /// Writes a group behind what is there, and syncs it unless the policy puts that off. Gives whether
 /// everything is synced.
-async fn write_group<D: Disk>(shared: &Shared<D>, group: &Group) -> Result<bool, Error> {
+async fn write_group<D: Disk>(shared: &Rc<Shared<D>>, group: &Group) -> Result<bool, Error> {
     let active = Rc::clone(shared.state.borrow().active());
     let named = |operation| Error::at(operation, &active.path);
     if active.must_cut() {
@@ -211,6 +203,7 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &Group) -> Result<bool,
         write_index_before(shared, &active, group).await?;
     }
     if is_planted(Bug::HeaderBeforeBody) && !group.direct {
+        sync_name(shared, &active).await?;
         let header = parts[0].split_to(ENTRY_HEADER_BYTES);
         write_all_at(&file, group.position, vec![header])
             .await
@@ -220,7 +213,10 @@ async fn write_group<D: Disk>(shared: &Shared<D>, group: &Group) -> Result<bool,
         let written = write_all_at(&file, body_position, parts).await;
         return written.map(|()| true).map_err(named("write"));
     }
-    if let Err(error) = write_all_at(&file, group.position, parts).await {
+    let writing = write_all_at(&file, group.position, parts);
+    let (written, name_synced) = join(writing, sync_name(shared, &active)).await;
+    name_synced?;
+    if let Err(error) = written {
         let error = named("write")(error);
         if matches!(error, Error::Full { .. }) {
             cut_leftovers(&shared.disk, &active).await?;
@@ -413,7 +409,7 @@ fn publish_group<D: Disk>(shared: &Rc<Shared<D>>, group: Group, synced: bool) {
 
 impl<F> State<F> {
     /// There is space again.
-    fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         if matches!(self.standing, Standing::Full) {
             self.standing = Standing::Open;
         }
@@ -421,7 +417,7 @@ impl<F> State<F> {
 }
 
 /// Answers everybody who waits with `error`, and takes back the offsets that were given out.
-fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
+pub(crate) fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
     let mut state = shared.state.borrow_mut();
     let closed = matches!(state.standing, Standing::Closed);
     match error {
@@ -450,6 +446,7 @@ fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
         match pending {
             Pending::Append(batch) => drop(batch.reply.send(Err(error.clone()))),
             Pending::Remove { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Pending::NotRemoved { error, reply } => drop(reply.send(Err(error))),
             Pending::Sync => {}
         }
     }
@@ -458,17 +455,22 @@ fn fail<D: Disk>(shared: &Shared<D>, group: Vec<PendingBatch>, error: &Error) {
     state.next_offset = state.durable_next_offset();
 }
 
-/// Seals the active segment and begins the next one.
+/// Seals the active segment and begins the next one, whose name becomes durable beside its first
+/// group, or by [`sync_name`].
 ///
 /// What is sealed is whole after any power cut: recovery takes missing records for damage.
-async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
+pub(crate) async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
     if !is_planted(Bug::RollWithoutSync) {
         sync_active(shared).await?;
     }
     let next_offset = shared.state.borrow().durable_next_offset();
     let (disk, directory) = (&shared.disk, &shared.directory);
     let next = match spare::take(shared) {
-        Some(spare) => segment::create_from(disk, directory, next_offset, spare).await?,
+        Some(spare) => {
+            let next = segment::create_from(disk, directory, next_offset, spare).await;
+            spare::free(shared);
+            next?
+        }
         None => segment::create(disk, directory, next_offset).await?,
     };
     let mut state = shared.state.borrow_mut();
@@ -476,9 +478,27 @@ async fn roll<D: Disk>(shared: &Rc<Shared<D>>) -> Result<(), Error> {
     if matches!(state.spare, SpareState::Failed) {
         state.spare = SpareState::None;
     }
-    let sealed = state.segments.back().cloned();
     state.segments.push_back(Rc::new(next));
-    let Some(sealed) = sealed else {
+    Ok(())
+}
+
+/// Makes the name of a segment that was begun durable; the one before it is sealed for good then.
+pub(crate) async fn sync_name<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    active: &Segment<D::File>,
+) -> Result<(), Error> {
+    if !active.must_sync_name.get() {
+        return Ok(());
+    }
+    segment::sync_names(&shared.disk, &shared.directory).await?;
+    if !active.must_sync_name.replace(false) {
+        // Somebody else did it too.
+        return Ok(());
+    }
+    let mut state = shared.state.borrow_mut();
+    let before = state.segments.len().checked_sub(2);
+    // It may be removed already.
+    let Some(sealed) = before.map(|place| Rc::clone(&state.segments[place])) else {
         return Ok(());
     };
     let log = Rc::clone(shared);
@@ -530,100 +550,4 @@ async fn cut_zeros<D: Disk>(disk: &D, sealed: &Segment<D::File>) -> io::Result<(
     // The file that is kept may be open for reading only.
     let file = disk.open(&sealed.path, OpenMode::ReadWrite).await?;
     file.set_length(sealed.summary().end_position).await
-}
-
-/// Removes segments, oldest first.
-///
-/// Each removal is durable before the next begins, so that what is left after a power cut has no
-/// holes. The segments are no longer served from the moment that they are taken. Sealed ones go
-/// before the active one is sealed: on a full disk that makes the room for its successor.
-async fn remove<D: Disk>(
-    shared: &Rc<Shared<D>>,
-    before_offset: u64,
-    seal: bool,
-) -> Result<Removed, Error> {
-    // Who purges wants the space back.
-    let mut removed = remove_sealed(shared, before_offset, !seal).await?;
-    let active = shared.state.borrow().segments.back().cloned();
-    let Some(summary) = active.map(|active| active.summary()) else {
-        return Ok(removed);
-    };
-    if seal && !summary.is_empty() && summary.next_offset <= before_offset {
-        spare::remove(shared).await;
-        roll(shared).await?;
-        let last = remove_sealed(shared, before_offset, false).await?;
-        removed.segments_count += last.segments_count;
-        removed.record_bytes += last.record_bytes;
-    }
-    Ok(removed)
-}
-
-async fn remove_sealed<D: Disk>(
-    shared: &Rc<Shared<D>>,
-    before_offset: u64,
-    may_recycle: bool,
-) -> Result<Removed, Error> {
-    let mut removed = Removed::default();
-    while let Some(oldest) = take_oldest(shared, before_offset) {
-        let recycled = match may_recycle {
-            true => spare::claim(shared, &oldest),
-            false => None,
-        };
-        let gone = match &recycled {
-            Some(name) => shared.disk.rename(&oldest.path, name).await,
-            None => shared.disk.remove_file(&oldest.path).await,
-        };
-        if let Err(error) = gone {
-            if recycled.is_some() {
-                spare::fail(shared);
-            }
-            // It is still there: later removals must not go past it.
-            shared
-                .state
-                .borrow_mut()
-                .segments
-                .push_front(Rc::clone(&oldest));
-            return Err(Error::io("remove", &oldest.path, error));
-        }
-        let directory = &shared.directory;
-        let index = layout::index_path(directory, oldest.summary().base_offset);
-        match shared.disk.remove_file(&index).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                // Left without its segment, it is removed when the log is opened.
-                tracing::warn!(path = %index.display(), %error, "index not removed");
-            }
-            _ => {}
-        }
-        if recycled.is_none() || !is_planted(Bug::RecycledTooEarly) {
-            let synced = shared.disk.sync_directory(directory).await;
-            synced.map_err(Error::sync_at("sync directory", directory))?;
-        }
-        if recycled.is_some() {
-            spare::recycle(shared);
-        }
-        removed.segments_count += 1;
-        removed.record_bytes += oldest.summary().record_bytes;
-        // There is space again; should it not suffice, the next append says so.
-        shared.state.borrow_mut().reopen();
-    }
-    Ok(removed)
-}
-
-/// Takes the oldest segment out of the log when it is sealed and lies wholly before the offset.
-fn take_oldest<D: Disk>(shared: &Shared<D>, before_offset: u64) -> Option<Rc<Segment<D::File>>> {
-    let mut state = shared.state.borrow_mut();
-    let wholly_before =
-        state.segments.len() > 1 && state.segments[0].summary().next_offset <= before_offset;
-    if !wholly_before {
-        return None;
-    }
-    let oldest = state.segments.pop_front()?;
-    // The space is given back when nobody has the file open.
-    oldest.let_go();
-    shared
-        .budget
-        .forget_cursors(|segment| Rc::ptr_eq(segment, &oldest));
-    let first_offset = state.segments[0].summary().base_offset;
-    state.tail.forget_before(first_offset);
-    Some(oldest)
 }

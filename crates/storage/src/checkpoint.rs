@@ -19,7 +19,7 @@ use crate::{
     segment::{self, Segment},
 };
 
-/// The turn to write a segment's index file: one at a time, in order.
+/// A turn at something that is done one at a time, in order, such as writing an index file.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     is_taken: Cell<bool>,

@@ -26,6 +26,7 @@ mod log;
 mod planted;
 mod reader;
 mod recovery;
+mod removal;
 mod scan;
 mod segment;
 mod spare;

@@ -19,7 +19,7 @@ use wire::batch::{BatchHeader, Stamp, stamp};
 use crate::{
     appender,
     budget::Budget,
-    checkpoint,
+    checkpoint::{self, Turn},
     disk::{CompioDisk, Disk, DiskFile},
     error::Error,
     limits::{self, LogOptions, SyncPolicy},
@@ -137,6 +137,8 @@ pub(crate) struct Shared<D: Disk> {
     pub(crate) tail_used: Cell<bool>,
     /// Whether the budget knows that there may be a file for the next segment.
     pub(crate) spare_listed: Cell<bool>,
+    /// Who removes segments.
+    pub(crate) removal_turn: Turn,
     pub(crate) near_end: NearEnd,
     /// Whether the budget knows that something is acknowledged and not synced.
     pub(crate) unsynced_listed: Cell<bool>,
@@ -162,6 +164,11 @@ pub(crate) enum Pending {
     Remove {
         before_offset: u64,
         seal: bool,
+        reply: oneshot::Sender<Result<Removed, Error>>,
+    },
+    /// A removal beside the commits failed.
+    NotRemoved {
+        error: Error,
         reply: oneshot::Sender<Result<Removed, Error>>,
     },
 }
@@ -281,6 +288,7 @@ impl<D: Disk> PartitionLog<D> {
             tail_listed: Cell::new(false),
             tail_used: Cell::new(false),
             spare_listed: Cell::new(false),
+            removal_turn: Turn::default(),
             near_end: opening.near_end,
             unsynced_listed: Cell::new(false),
             syncs_count: Cell::new(0),

@@ -119,6 +119,8 @@ pub(crate) struct Segment<F> {
     /// Whether what lies behind the end must be cut off before the next write: what a killed
     /// process tore may lie there, with our salt.
     must_cut: Cell<bool>,
+    /// Whether its name may be lost in a power cut: until it is not, nothing in it is durable.
+    pub(crate) must_sync_name: Cell<bool>,
     /// Whether it was told that the segment is nearly full.
     pub(crate) near_end_told: Cell<bool>,
     /// In memory while the segment is active or was read lately.
@@ -154,6 +156,7 @@ impl<F: DiskFile> Segment<F> {
             fill: Fill::default(),
             zero_position: Cell::new(u64::MAX),
             must_cut: Cell::new(false),
+            must_sync_name: Cell::new(false),
             near_end_told: Cell::new(false),
             index: RefCell::new(index.map(Rc::new)),
             is_active: Cell::new(false),
@@ -338,7 +341,7 @@ impl<F: DiskFile> Segment<F> {
     }
 }
 
-/// Creates an empty segment whose header and name are durable.
+/// Creates an empty segment whose header is durable; its name is not yet.
 pub(crate) async fn create<D: Disk>(
     disk: &D,
     directory: &Path,
@@ -352,7 +355,7 @@ pub(crate) async fn create<D: Disk>(
         is_recycled: false,
     };
     let file = write_durable(disk, &unfinished, header.encode()).await?;
-    publish(disk, directory, &unfinished, &path).await?;
+    rename(disk, &unfinished, &path).await?;
     Ok(empty(path, header, file))
 }
 
@@ -386,7 +389,7 @@ pub(crate) async fn create_from<D: Disk>(
         let synced = spare.file.sync().await;
         synced.map_err(Error::at("sync", &spare.path))?;
     }
-    publish(disk, directory, &spare.path, &path).await?;
+    rename(disk, &spare.path, &path).await?;
     let mut segment = empty(path, header, spare.file);
     if spare.is_recycled {
         segment
@@ -407,7 +410,9 @@ fn empty<F: DiskFile>(path: PathBuf, header: SegmentHeader, file: F) -> Segment<
         last_timestamp_us: 0,
     };
     let index = Some(Index::default());
-    Segment::new(path, header.salt, summary, Some(file), index).active()
+    let segment = Segment::new(path, header.salt, summary, Some(file), index).active();
+    segment.must_sync_name.set(true);
+    segment
 }
 
 /// Writes a whole file and makes its bytes durable; its name is not durable yet.
@@ -437,9 +442,18 @@ pub(crate) async fn publish<D: Disk>(
     unfinished: &Path,
     path: &Path,
 ) -> Result<(), Error> {
+    rename(disk, unfinished, path).await?;
+    sync_names(disk, directory).await
+}
+
+async fn rename<D: Disk>(disk: &D, unfinished: &Path, path: &Path) -> Result<(), Error> {
     disk.rename(unfinished, path)
         .await
-        .map_err(|error| Error::io("rename", path, error))?;
+        .map_err(|error| Error::io("rename", path, error))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) async fn sync_names<D: Disk>(disk: &D, directory: &Path) -> Result<(), Error> {
     if is_planted(Bug::NoDirectorySync) {
         return Ok(());
     }

@@ -146,7 +146,7 @@ pub(crate) fn claim<D: Disk>(
     Some(path(shared))
 }
 
-/// There will be nothing of what was claimed.
+/// There will be nothing of what was claimed or taken.
 pub(crate) fn fail<D: Disk>(shared: &Shared<D>) {
     shared.state.borrow_mut().spare = SpareState::Failed;
 }
@@ -218,24 +218,27 @@ async fn write_zeros<D: Disk>(
     Ok(())
 }
 
-/// Takes the file for a roll, if it is ready; a new one is made ready later.
+/// Takes the file, if it is ready. Nothing else gets its name before [`free`] or [`fail`].
 pub(crate) fn take<D: Disk>(shared: &Shared<D>) -> Option<Spare<D::File>> {
     let mut state = shared.state.borrow_mut();
     if !matches!(state.spare, SpareState::Ready(_)) {
         return None;
     }
-    match std::mem::replace(&mut state.spare, SpareState::None) {
+    match std::mem::replace(&mut state.spare, SpareState::Running) {
         SpareState::Ready(spare) => Some(spare),
         SpareState::None | SpareState::Running | SpareState::Failed => None,
     }
 }
 
+/// What was taken has another name now: a new one may be made ready.
+pub(crate) fn free<D: Disk>(shared: &Shared<D>) {
+    shared.state.borrow_mut().spare = SpareState::None;
+}
+
 /// Removes the file, for room or because the log is closed: the next start would do it otherwise.
 pub(crate) async fn remove<D: Disk>(shared: &Shared<D>) {
     if let Some(spare) = take(shared) {
-        // Nothing may get the name before it is gone.
-        shared.state.borrow_mut().spare = SpareState::Running;
         let _ = shared.disk.remove_file(&spare.path).await;
-        shared.state.borrow_mut().spare = SpareState::Failed;
+        fail(shared);
     }
 }

@@ -373,3 +373,26 @@ impl DiskFile for CompioFile {
         run(&self.in_flight, async move { file.set_len(bytes).await })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time of a change is no part of what an append promises.
+    #[test]
+    fn durable_writes_sync_the_data_alone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("file");
+        fs::write(&path, []).expect("created");
+        let runtime = compio_runtime::Runtime::new().expect("starts");
+        runtime.block_on(async {
+            let opened = CompioDisk::new().open(&path, OpenMode::DirectDurable).await;
+            // Some file systems in memory refuse it.
+            let Ok(file) = opened else { return };
+            let flags = rustix::fs::fcntl_getfl(file.file.as_fd()).expect("answers");
+            let flags = flags.bits().cast_signed();
+            assert_eq!(flags & libc::O_DIRECT, libc::O_DIRECT);
+            assert_eq!(flags & libc::O_SYNC, libc::O_DSYNC);
+        });
+    }
+}

@@ -7,7 +7,7 @@ use std::{path::Path, rc::Rc};
 use super::sample::{Dice, PARTITION, Stored, WAYS, file_at, options, read_all};
 use crate::{
     Error, LogOptions, PartitionLog, RecoveryReport,
-    disk::sim::{Content, Fault, Operation, SimDisk},
+    disk::sim::{Content, Event, Fault, Operation, SimDisk},
     layout,
 };
 
@@ -317,4 +317,31 @@ fn last_segment(content: &Content) -> usize {
         .into_iter()
         .filter(|(path, _)| path.extension().is_some_and(|ending| ending == "log"));
     segments.next_back().expect("a segment").1
+}
+
+/// A power cut could take a log whose last durable name is removed, and its offsets would begin
+/// again.
+#[test]
+fn the_last_durable_name_stays_until_the_next_one_is_durable() {
+    let disk = SimDisk::with_directory(Path::new(DIRECTORY), 1);
+    let events = disk.run(async {
+        let (log, _) = open(&disk, options(WAYS[0])).await.expect("opens");
+        let mut dice = Dice(7);
+        while log.segments_count() < 2 {
+            log.append(dice.batch(), 1_000).await.expect("appends");
+        }
+        let active = Rc::clone(log.shared.state.borrow().active());
+        assert!(!active.must_sync_name.get(), "what it holds is durable");
+        // As between a roll and the end of its first group.
+        active.must_sync_name.set(true);
+        disk.record(1);
+        let removed = log.remove_segments_before(u64::MAX).await.expect("removes");
+        assert_eq!((removed.segments_count, log.segments_count()), (1, 1));
+        assert!(!active.must_sync_name.get());
+        disk.take_events()
+    });
+    let place = |is: fn(&Event) -> bool| events.iter().position(is).expect("it happened");
+    let synced = place(|event| matches!(event, Event::DirectorySynced { .. }));
+    let removed = place(|event| matches!(event, Event::Name { node: None, .. }));
+    assert!(synced < removed, "{events:?}");
 }
