@@ -128,7 +128,7 @@ fn serve(options: Options) -> Result<(), String> {
     let mut config = Config::new();
     #[cfg(feature = "deflate")]
     if !options.deflate {
-        config = config.without_deflate();
+        config = config.uncompressed();
     }
     #[cfg(feature = "tls")]
     if options.tls.enabled {

@@ -75,7 +75,7 @@ impl Config {
         Config::default()
     }
 
-    /// Never compresses, also where the feature `deflate` is enabled.
+    /// Sends and agrees to nothing compressed, also where the feature `deflate` is enabled.
     #[must_use]
     pub fn uncompressed(self) -> Self {
         Config {
@@ -184,13 +184,6 @@ impl Config {
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, change: impl FnOnce(&mut ws_proto::deflate::Options)) -> Self {
         change(self.deflate.get_or_insert_with(crate::deflate::options));
-        self
-    }
-
-    /// Sends and agrees to nothing compressed.
-    #[cfg(feature = "deflate")]
-    pub fn without_deflate(mut self) -> Self {
-        self.deflate = None;
         self
     }
 

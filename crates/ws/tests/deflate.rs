@@ -26,8 +26,8 @@ fn messages_survive_compression_in_every_combination() {
         let both = [
             (Config::new(), Config::new()),
             (takeover(Config::new()), takeover(Config::new())),
-            (Config::new(), Config::new().without_deflate()),
-            (Config::new().without_deflate(), Config::new()),
+            (Config::new(), Config::new().uncompressed()),
+            (Config::new().uncompressed(), Config::new()),
             (
                 Config::new().deflate(|options| options.server_max_window_bits = 9),
                 Config::new(),
@@ -105,7 +105,7 @@ fn a_prepared_message_reaches_plain_and_compressed_connections() {
         options.level = 6;
         let prepared = PreparedMessage::new(MessageKind::Text, text.clone());
         let prepared = prepared.with_deflate(&options);
-        for client in [Config::new(), Config::new().without_deflate()] {
+        for client in [Config::new(), Config::new().uncompressed()] {
             let (server, mut client) = pair(Config::new(), client).await;
             server.send_prepared(&prepared).await.expect("send");
             server

@@ -50,7 +50,7 @@ const HALVES: [Half; 5] = [
 #[test]
 fn half_closed_sockets() {
     alone_on_each_driver(|| async {
-        let server = Server::start(Config::new().without_deflate()).await;
+        let server = Server::start(Config::new().uncompressed()).await;
         for (index, half) in HALVES.iter().enumerate() {
             let sent = half.sent;
             let attacker = websocket(&server.url, move |mut stream| {
@@ -74,7 +74,7 @@ fn half_closed_sockets() {
 #[test]
 fn half_closed_in_and_behind_the_handshakes() {
     alone_on_each_driver(|| async {
-        let server = Server::start(Config::new().without_deflate()).await;
+        let server = Server::start(Config::new().uncompressed()).await;
         let opening = attacker(&server.url, |mut stream| {
             stream.write_all(b"GET / HTTP/1.1\r\n").expect("write");
             stream.shutdown(Shutdown::Write).expect("shutdown");
@@ -132,7 +132,7 @@ const RESETS: [Reset; 10] = [
 fn resets_in_the_middle_of_everything() {
     const ROUNDS_COUNT: usize = 3;
     alone_on_each_driver(|| async {
-        let server = Server::start(Config::new().without_deflate()).await;
+        let server = Server::start(Config::new().uncompressed()).await;
         let mut good = server.good_client().await;
         echoes(&mut good, Message::text("before")).await;
         let memory = Memory::start();

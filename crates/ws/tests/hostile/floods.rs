@@ -96,7 +96,7 @@ fn check_fragments(
     bytes_max: isize,
 ) {
     alone_on_each_driver(|| async {
-        let server = Server::start(Config::new().without_deflate()).await;
+        let server = Server::start(Config::new().uncompressed()).await;
         let fragment = fragment();
         let memory = Memory::start();
         let samples = memory.clone();
@@ -278,7 +278,7 @@ fn a_peer_that_never_reads() {
     const MESSAGE_BYTES: usize = 60_000;
     const MESSAGES_MAX: usize = 4_000;
     alone_on_each_driver(|| async {
-        let server = Server::start(Config::new().without_deflate()).await;
+        let server = Server::start(Config::new().uncompressed()).await;
         let memory = Memory::start();
         let samples = memory.clone();
         let attacker = websocket(&server.url, move |mut stream| {

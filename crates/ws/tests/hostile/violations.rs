@@ -194,7 +194,7 @@ const VIOLATIONS: [Violation; 23] = {
 #[test]
 fn each_violation_gets_its_close_code_before_the_end() {
     alone_on_each_driver(|| async {
-        let server = Server::start(Config::new().without_deflate()).await;
+        let server = Server::start(Config::new().uncompressed()).await;
         for (index, violation) in VIOLATIONS.iter().enumerate() {
             let wire = violation.wire;
             let attacker = websocket(&server.url, move |mut stream| {
