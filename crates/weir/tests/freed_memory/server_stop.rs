@@ -37,7 +37,7 @@ fn start(directory: &std::path::Path, driver: Driver) -> Running {
     boot::start_with(config, limits).expect("the server starts")
 }
 
-/// Sends batches until the server is gone; says when the first one was acknowledged.
+/// Sends batches until the server is gone; says of each one that it was acknowledged.
 fn producer(url: String, begun: mpsc::Sender<()>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let (runtime, _) = ws::build_runtime(&ws::RuntimeOptions::default()).expect("starts");
@@ -61,7 +61,7 @@ fn producer(url: String, begun: mpsc::Sender<()>) -> JoinHandle<()> {
                 if sent.is_err() {
                     return;
                 }
-                // Whoever waited has seen the first one.
+                // Whoever waited has seen the first ones.
                 let _ = begun.send(());
             }
         });
@@ -97,19 +97,21 @@ fn a_server_stopped_in_the_middle_leaves_no_buffer_to_the_kernel() {
             let directory = tempfile::tempdir().expect("a directory");
             let running = start(directory.path(), driver);
             let credentials = "tester:secret%20of%20the%20test";
-            let (sender, begun) = mpsc::channel();
             let urls = [
                 format!("iggy+tcp://{credentials}@{}", running.tcp_address),
                 format!("iggy+ws://{credentials}@{}", running.websocket_address),
             ];
-            let mut threads: Vec<_> = urls
-                .into_iter()
-                .map(|url| producer(url, sender.clone()))
-                .collect();
-            drop(sender);
-            threads.push(endless(running.websocket_address));
-            for _ in 0..3 {
-                begun.recv().expect("a producer goes on");
+            let mut threads = vec![endless(running.websocket_address)];
+            let mut producers = Vec::new();
+            for url in urls {
+                let (sender, begun) = mpsc::channel();
+                threads.push(producer(url, sender));
+                producers.push(begun);
+            }
+            for begun in &producers {
+                for _ in 0..2 {
+                    begun.recv().expect("each producer goes on");
+                }
             }
             // In order or not: connections that are given up are not.
             let _ = running.shutdown();
