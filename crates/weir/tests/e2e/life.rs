@@ -127,6 +127,58 @@ fn a_topic_keeps_to_its_size_while_it_is_read() {
     });
 }
 
+/// Whether the segment's header says that an older segment's bytes may lie in the file.
+fn is_recycled(path: &Path) -> bool {
+    // The format of the header, at 8. Retention may have removed the file by now.
+    std::fs::read(path).is_ok_and(|bytes| bytes[8..12] == 2_u32.to_le_bytes())
+}
+
+#[test]
+fn a_topic_at_its_size_writes_over_the_files_of_removed_segments() {
+    run(Transport::Tcp, Driver::IoUring, async |setup: Setup| {
+        // Looks for old messages only where a log says that its segment is nearly full.
+        let server = setup.start();
+        let client = connect(&server, setup.transport).await;
+        let options = TopicCreateOptions {
+            partitions_count: Some(1),
+            segment_size: Some(IggyByteSize::from(MIB)),
+            max_topic_size: Some(MaxTopicSize::Custom(IggyByteSize::from(3 * MIB))),
+            ..TopicCreateOptions::default()
+        };
+        create_topic_with(&client, options).await;
+        let mut sent = 0_u64;
+        until("a recycled file", async || {
+            for _ in 0..4 {
+                let name = format!("{sent} ");
+                let batch = send(&client, 0, kilobytes(50, &name)).await;
+                batch.expect("there is room");
+                sent += 50;
+            }
+            files_below(&setup.options.data, ".log")
+                .iter()
+                .any(|path| is_recycled(path))
+        })
+        .await;
+        server.kill();
+
+        let server = setup.start();
+        let client = connect(&server, setup.transport).await;
+        let first = poll(&client, 0, PollingStrategy::first(), 1, false).await;
+        let mut next_offset = first.messages[0].header.offset;
+        assert!(next_offset > 0, "the oldest are gone");
+        while next_offset < sent {
+            let polled = poll(&client, 0, PollingStrategy::offset(next_offset), 50, false).await;
+            for (message, text) in polled.messages.iter().zip(texts(&polled)) {
+                assert_eq!(message.header.offset, next_offset);
+                let batch = next_offset / 50 * 50;
+                assert!(text.starts_with(&format!("{batch} -")), "{text}");
+                next_offset += 1;
+            }
+            assert!(!polled.messages.is_empty(), "{next_offset} of {sent}");
+        }
+    });
+}
+
 #[test]
 fn a_full_topic_refuses_messages_where_none_may_be_deleted() {
     run(
