@@ -2,6 +2,8 @@
 
 use std::{io, rc::Rc};
 
+use futures_channel::oneshot;
+
 use crate::{
     appender,
     disk::Disk,
@@ -25,25 +27,7 @@ pub(crate) async fn perform<D: Disk>(shared: &Rc<Shared<D>>, removal: Pending) {
             before_offset,
             seal: false,
             reply,
-        } => {
-            let log = Rc::clone(shared);
-            appender::spawn(shared, &mut shared.state.borrow_mut(), async move {
-                let turn = log.removal_turn.take().await;
-                let result = remove_sealed(&log, before_offset, true).await;
-                drop(turn);
-                let error = match result {
-                    // Whoever asked may have gone.
-                    Ok(removed) => return drop(reply.send(Ok(removed))),
-                    Err(error) => error,
-                };
-                // A group may be under way, so the commit task is who says that the log has failed.
-                let mut state = log.state.borrow_mut();
-                let failure = Pending::NotRemoved { error, reply };
-                state.pending.push_front(failure);
-                appender::start(&log, &mut state);
-            });
-            return;
-        }
+        } => return remove_beside(shared, before_offset, reply),
         Pending::NotRemoved { error, reply } => (Err(error), reply),
         Pending::Append(_) | Pending::Sync => unreachable!("only removals are taken as such"),
     };
@@ -52,6 +36,29 @@ pub(crate) async fn perform<D: Disk>(shared: &Rc<Shared<D>>, removal: Pending) {
     }
     // Whoever asked may have gone.
     let _ = reply.send(result);
+}
+
+fn remove_beside<D: Disk>(
+    shared: &Rc<Shared<D>>,
+    before_offset: u64,
+    reply: oneshot::Sender<Result<Removed, Error>>,
+) {
+    let log = Rc::clone(shared);
+    appender::spawn(shared, &mut shared.state.borrow_mut(), async move {
+        let turn = log.removal_turn.take().await;
+        let result = remove_sealed(&log, before_offset, true).await;
+        drop(turn);
+        let error = match result {
+            // Whoever asked may have gone.
+            Ok(removed) => return drop(reply.send(Ok(removed))),
+            Err(error) => error,
+        };
+        // A group may be under way, so the commit task is who says that the log has failed.
+        let mut state = log.state.borrow_mut();
+        let failure = Pending::NotRemoved { error, reply };
+        state.pending.push_front(failure);
+        appender::start(&log, &mut state);
+    });
 }
 
 /// Removes all segments before the offset, the active one included.
