@@ -14,11 +14,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 use compio_runtime::Runtime;
-use compio_runtime::time::Sleep;
 
+use crate::clock::{Clock, now_ms};
 use crate::driver;
 use crate::link::{Link, contained};
 use crate::pooled::Pooled;
@@ -36,8 +35,6 @@ pub(crate) struct Attendant {
     links: RefCell<Vec<SharedLink>>,
     receives: RefCell<Vec<Rc<Pooled>>>,
     alarms: RefCell<BinaryHeap<Alarm>>,
-    /// An alarm was set that rings before all others.
-    earlier: Cell<bool>,
 }
 
 /// When to look at a connection again. The earliest is the greatest.
@@ -68,12 +65,11 @@ impl Attendant {
             links: RefCell::default(),
             receives: RefCell::default(),
             alarms: RefCell::default(),
-            earlier: Cell::default(),
         });
         ATTENDANT.set(Some(attendant.clone()));
         compio_runtime::spawn(Attending {
             attendant: attendant.clone(),
-            sleep: None,
+            clock: Clock::new(),
             links: Vec::new(),
         })
         .detach();
@@ -103,7 +99,6 @@ impl Attendant {
         }
         let alarms = &mut *self.alarms.borrow_mut();
         if alarms.peek().is_none_or(|first| at_ms < first.at_ms) {
-            self.earlier.set(true);
             self.wake();
         }
         alarms.push(Alarm { at_ms, link });
@@ -133,7 +128,7 @@ impl Attendant {
 /// The task.
 struct Attending {
     attendant: Rc<Attendant>,
-    sleep: Option<Sleep>,
+    clock: Clock,
     /// Kept for its memory.
     links: Vec<SharedLink>,
 }
@@ -171,23 +166,10 @@ impl Attending {
     }
 
     fn poll_alarms(&mut self, context: &mut Context<'_>) {
-        loop {
-            if self.attendant.earlier.take() {
-                self.sleep = None;
-            }
-            if let Some(sleep) = &mut self.sleep {
-                if Pin::new(sleep).poll(context).is_pending() {
-                    return;
-                }
-                self.sleep = None;
-                self.ring();
-                self.attendant.earlier.set(false);
-            }
-            let Some(next_ms) = self.attendant.next_ms() else {
-                return;
-            };
-            let wait = Duration::from_millis(next_ms.saturating_sub(now_ms()));
-            self.sleep = Some(compio_runtime::time::sleep(wait));
+        while let Some(next_ms) = self.attendant.next_ms()
+            && self.clock.poll(next_ms, context).is_ready()
+        {
+            self.ring();
         }
     }
 
@@ -238,10 +220,4 @@ impl Ord for Alarm {
 
 thread_local! {
     static ATTENDANT: RefCell<Option<Rc<Attendant>>> = const { RefCell::new(None) };
-    static ORIGIN: Instant = Instant::now();
-}
-
-/// Milliseconds on this thread's clock.
-pub(crate) fn now_ms() -> u64 {
-    ORIGIN.with(|origin| origin.elapsed().as_millis() as u64)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use compio_runtime::time::Sleep;
 
-use crate::attendant::now_ms;
+use crate::clock::now_ms;
 use crate::link::{Link, contained};
 
 struct Driver {

@@ -44,9 +44,10 @@
 //! A message that is larger than memory comes piece by piece from `recv_part()` and leaves piece
 //! by piece through [`MessageWriter`].
 //!
-//! Nothing is written while a task runs: when it waits, everything that it queued leaves in one
-//! write, and what is queued meanwhile leaves in the next one.
-
+//! What answers the last message that was received is written at once. Else nothing is written
+//! while a task runs: when it waits, everything that it queued leaves in one write, and what is
+//! queued meanwhile leaves in the next one.
+//!
 //! # Features
 //!
 //! | feature | brings |
@@ -80,6 +81,7 @@ mod attendant;
 #[cfg(feature = "bridge")]
 pub mod bridge;
 mod chunk;
+mod clock;
 mod config;
 mod connect;
 #[cfg(feature = "deflate")]

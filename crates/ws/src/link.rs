@@ -14,8 +14,9 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::BytesMut;
 use ws_proto::{Connection, MessageKind, Role, SendError};
 
-use crate::attendant::{Attendant, now_ms};
+use crate::attendant::Attendant;
 use crate::chunk::Chunk;
+use crate::clock::now_ms;
 use crate::error::{End, Error};
 use crate::inbox::{Inbox, Taken};
 use crate::large;
@@ -59,6 +60,8 @@ pub(crate) struct Link {
     shared: Weak<RefCell<Link>>,
     /// The attendant will look at it.
     listed: bool,
+    /// A message was handed out, and nothing was sent since then.
+    answer_is_due: bool,
     /// A driver has been started and has not ended.
     has_driver: bool,
     driver: Option<Waker>,
@@ -101,6 +104,7 @@ impl Link {
                 attendant: Attendant::current(),
                 shared: shared.clone(),
                 listed: false,
+                answer_is_due: false,
                 has_driver: false,
                 driver: None,
             })
@@ -140,11 +144,13 @@ impl Link {
         context: &mut Context<'_>,
     ) -> Poll<Result<Message, Error>> {
         if let Some(message) = self.inbox.pop_whole(&mut self.core) {
+            self.answer_is_due = true;
             return Poll::Ready(Ok(message));
         }
         if self.feed_waiting()
             && let Some(message) = self.inbox.pop_whole(&mut self.core)
         {
+            self.answer_is_due = true;
             return Poll::Ready(Ok(message));
         }
         self.poll_any_message(context)
@@ -187,9 +193,12 @@ impl Link {
     fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<Taken, Error>> {
         loop {
             let popped = self.inbox.pop(&mut self.core);
-            if self.core.has_transmit() {
-                // Pongs, the answer to a Close, the Close of a failure.
-                self.summon();
+            if popped.is_some() {
+                self.answer_is_due = true;
+                if self.core.has_transmit() {
+                    // Pongs, the answer to a Close, the Close of a failure.
+                    self.summon();
+                }
             }
             match popped {
                 Some(Ok(Taken::Message(Message::Close(frame)))) => {
@@ -282,7 +291,20 @@ impl Link {
         !self.core.is_above_high_water() && self.core.has_room_for(payload_bytes)
     }
 
-    /// Queues what `queue` gives to the core. It leaves when the task waits for something.
+    /// What was queued leaves at once if it answers the last message that is here, else when the
+    /// task waits for something: then with everything that is queued by then.
+    fn send_off(&mut self) {
+        let is_answer = std::mem::take(&mut self.answer_is_due);
+        if is_answer && !self.listed && self.inbox.is_empty() && !self.receiver.has_waiting() {
+            self.write_now();
+            if !self.core.has_transmit() && !self.needs_driver() {
+                return;
+            }
+        }
+        self.summon();
+    }
+
+    /// Queues what `queue` gives to the core.
     pub(crate) fn queue(
         &mut self,
         queue: impl FnOnce(&mut Connection) -> Result<(), SendError>,
@@ -294,7 +316,7 @@ impl Link {
         }
         match queue(&mut self.core) {
             Ok(()) => {
-                self.summon();
+                self.send_off();
                 Ok(())
             }
             Err(SendError::Closed) => Err(self.closed()),

@@ -90,9 +90,11 @@ impl WebSocket {
 
     /// Queues a message; waits only while the queue is above its high-water mark.
     ///
-    /// What is queued leaves as soon as the task waits for something: everything queued until
-    /// then leaves in one write. [`flush`](Self::flush) waits until it has left. A
-    /// [`Message::Close`] starts the closing handshake without waiting for its end.
+    /// The first message behind one that was received is written at once, if no other has been
+    /// received yet: mostly it is the whole answer. Everything else leaves as soon as the task
+    /// waits for something: what is queued until then leaves in one write.
+    /// [`flush`](Self::flush) waits until it has left. A [`Message::Close`] starts the closing
+    /// handshake without waiting for its end.
     ///
     /// Cancel-safe: a dropped future has queued the whole message or nothing of it.
     ///

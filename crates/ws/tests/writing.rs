@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::{accept, joined, listen, on_each_driver, tungstenite, turn};
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use support::{accept, joined, listen, on_each_driver, raw, tungstenite, turn};
 use ws::{Message, PreparedMessage};
 
 /// A payload that says which message it is.
@@ -136,5 +139,37 @@ fn what_is_queued_leaves_at_the_end_of_the_turn() {
         );
         turn().await;
         drop(server);
+    });
+}
+
+/// An answer is with the kernel when `send` returns: the thread may then be busy for long.
+#[test]
+fn the_answer_to_the_last_message_leaves_at_once() {
+    on_each_driver(|_| async {
+        let (listener, url) = listen().await;
+        let (answered, wait_for_answer) = std::sync::mpsc::channel();
+        let client = raw::websocket(&url, move |mut stream| {
+            stream
+                .write_all(&raw::frame(0x81, b"question"))
+                .expect("sent");
+            let give_up = Some(Duration::from_secs(20));
+            stream.set_read_timeout(give_up).expect("a limit");
+            let mut answer = [0; 8];
+            let read = stream.read_exact(&mut answer);
+            answered.send(read.is_ok()).expect("the server waits");
+            answer
+        });
+        let mut server = accept(&listener, &ws::Config::new()).await;
+        assert_eq!(
+            server.recv().await.expect("receive"),
+            Message::text("question")
+        );
+        server.send("answer").await.expect("send");
+        // Blocks the runtime: no turn of it can end before the client has the answer.
+        assert!(
+            wait_for_answer.recv().expect("the client says"),
+            "nothing arrived"
+        );
+        assert_eq!(&joined(client).await, b"\x81\x06answer");
     });
 }

@@ -1,0 +1,130 @@
+//! [`Clock`]: waits for a moment without making every wait of the runtime a timed one.
+//!
+//! A timer of the runtime is a timeout of each wait for completions, which costs the kernel a
+//! timer to set and to cancel every time. A deadline that is seconds away does not need that: a
+//! timer of the kernel's own is set once and its descriptor is polled.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use compio_driver::SharedFd;
+use compio_driver::op::{Interest, PollOnce};
+use compio_runtime::Submit;
+use compio_runtime::time::Sleep;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+pub(crate) struct Clock {
+    /// For which moment it is set.
+    set_at_ms: Option<u64>,
+    wait: Wait,
+}
+
+enum Wait {
+    Unused,
+    /// A timer and the operation that waits for it.
+    Timer {
+        timer: SharedFd<OwnedFd>,
+        ready: Option<Submit<PollOnce<SharedFd<OwnedFd>>>>,
+    },
+    /// The process has no descriptor left: a timer of the runtime does it.
+    Sleep(Sleep),
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Clock {
+            set_at_ms: None,
+            wait: Wait::Unused,
+        }
+    }
+
+    /// Waits until [`now_ms`] is `at_ms`. The moment may be another one each time.
+    pub(crate) fn poll(&mut self, at_ms: u64, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // What is set for earlier rings in vain once: rarer than deadlines that move on.
+            if self.set_at_ms.is_none_or(|set_at_ms| at_ms < set_at_ms) {
+                let wait_ms = at_ms.saturating_sub(now_ms());
+                if wait_ms == 0 {
+                    return Poll::Ready(());
+                }
+                self.set_at_ms = Some(at_ms);
+                self.wait.set(Duration::from_millis(wait_ms));
+            }
+            match ready!(self.wait.poll(context)) {
+                Ok(()) => self.set_at_ms = None,
+                Err(_) => {
+                    let wait_ms = at_ms.saturating_sub(now_ms());
+                    self.set_at_ms = Some(at_ms);
+                    self.wait.sleep(Duration::from_millis(wait_ms));
+                }
+            }
+        }
+    }
+}
+
+impl Wait {
+    fn set(&mut self, wait: Duration) {
+        if let Wait::Unused = self
+            && let Ok(timer) = timerfd_create(
+                TimerfdClockId::Monotonic,
+                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+            )
+        {
+            *self = Wait::Timer {
+                timer: SharedFd::new(timer),
+                ready: None,
+            };
+        }
+        match self {
+            // Setting it also clears that it has rung.
+            Wait::Timer { timer, .. } if set_timer(timer, wait).is_ok() => {}
+            _ => self.sleep(wait),
+        }
+    }
+
+    fn sleep(&mut self, wait: Duration) {
+        *self = Wait::Sleep(compio_runtime::time::sleep(wait));
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Wait::Unused => Poll::Pending,
+            Wait::Timer { timer, ready } => {
+                let submit = ready.get_or_insert_with(|| {
+                    compio_runtime::submit(PollOnce::new(timer.clone(), Interest::Readable))
+                });
+                let result = ready!(Pin::new(submit).poll(context)).0;
+                *ready = None;
+                Poll::Ready(result.map(drop))
+            }
+            Wait::Sleep(sleep) => Pin::new(sleep).poll(context).map(Ok),
+        }
+    }
+}
+
+fn set_timer(timer: &OwnedFd, wait: Duration) -> io::Result<()> {
+    let value = Timespec::try_from(wait).map_err(io::Error::other)?;
+    let interval = Timespec::default();
+    let time = Itimerspec {
+        it_interval: interval,
+        it_value: value,
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &time)?;
+    Ok(())
+}
+
+thread_local! {
+    static ORIGIN: Instant = Instant::now();
+}
+
+/// Milliseconds on this thread's clock.
+pub(crate) fn now_ms() -> u64 {
+    ORIGIN.with(|origin| origin.elapsed().as_millis() as u64)
+}
