@@ -46,10 +46,12 @@ pub(crate) fn keep(payload: Bytes) {
     let Ok(mut buffer) = payload.try_into_mut() else {
         return;
     };
+    buffer.clear();
+    // What is left of a payload of which a part was written before: with the room of that part.
+    let _ = buffer.try_reclaim(buffer.capacity() + 1);
     if buffer.capacity() > limits::LARGE_BUFFERS_BYTES_KEPT_MAX {
         return;
     }
-    buffer.clear();
     KEPT.with_borrow_mut(|kept| {
         kept.bytes += buffer.capacity();
         kept.buffers.push_back(buffer);
@@ -93,6 +95,17 @@ mod tests {
         keep(older);
         keep(newer);
         assert_eq!(take(bytes).expect("kept").as_ptr(), address);
+    }
+
+    #[test]
+    fn what_is_left_of_a_payload_has_the_room_of_all_of_it() {
+        let bytes = 2 * limits::LARGE_BUFFER_BYTES_MIN;
+        let mut half_written = payload(bytes);
+        let address = half_written.as_ptr();
+        let _ = half_written.split_to(bytes / 2);
+        keep(half_written);
+        let buffer = take(bytes).expect("kept");
+        assert_eq!((buffer.as_ptr(), buffer.capacity()), (address, bytes));
     }
 
     #[test]

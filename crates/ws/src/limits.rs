@@ -131,8 +131,9 @@ pub const CODECS_KEPT_MAX: usize = 4;
 /// Smallest payload whose memory is kept for the next one: smaller ones come mostly in chunks.
 pub const LARGE_BUFFER_BYTES_MIN: usize = 64 << 10;
 
-/// Memory of large payloads that a thread keeps: a few messages of a megabyte in flight.
-pub const LARGE_BUFFERS_BYTES_KEPT_MAX: usize = 8 << 20;
+/// Memory of large payloads that a thread keeps: the largest frame of the default limits, or a few
+/// messages of a megabyte in flight.
+pub const LARGE_BUFFERS_BYTES_KEPT_MAX: usize = 16 << 20;
 
 /// A kept buffer serves a payload if it is less than this many times as large.
 pub const LARGE_BUFFER_WASTE_MAX: usize = 4;

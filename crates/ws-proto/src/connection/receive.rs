@@ -151,13 +151,18 @@ impl Connection {
         }
         let mut bytes = core::mem::take(&mut receiver.assembly);
         if bytes.capacity() - received < missing.min(DIRECT_RECEIVE_BYTES_MIN) {
-            match spare(received.saturating_add(missing)) {
+            let whole = received.saturating_add(missing);
+            match spare(whole) {
                 Some(mut spare) if spare.capacity() > received => {
                     spare.clear();
                     spare.extend_from_slice(&bytes);
                     bytes = spare;
                 }
-                _ => grow::reserve(&mut bytes, missing.min(received), message_bytes_max),
+                _ => {
+                    // Not beyond the frame: what is exact can serve the next message of this size.
+                    let capacity_max = whole.min(message_bytes_max);
+                    grow::reserve(&mut bytes, missing.min(received), capacity_max);
+                }
             }
         }
         let limit = missing.min(bytes.capacity() - received);
