@@ -538,6 +538,7 @@ async fn finish_sealed<D: Disk>(shared: &Shared<D>, sealed: &Rc<Segment<D::File>
     sealed.fill.stop().await;
     sealed.close_writer();
     if shared.options.zero_ahead_bytes_max > 0
+        && !spare::is_worth_keeping(shared, sealed)
         && let Err(error) = cut_zeros(&shared.disk, sealed).await
     {
         tracing::warn!(path = %sealed.path.display(), %error, "zeros at the end not cut");

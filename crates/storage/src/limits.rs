@@ -29,9 +29,10 @@ pub const WRITE_PARTS_MAX: usize = 1_024;
 /// vectored write costs about as much as copying this much.
 pub const WRITE_COPY_BYTES_MAX: usize = 16 << 10;
 
-/// Default size at which a segment is sealed. Large enough that sealing is rare, small enough
-/// that recovery, which reads the active segment in full, stays well below a second or two.
-pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
+/// Default size at which a segment is sealed. Large enough that fewer than one batch of a megabyte
+/// in a hundred waits for a segment to begin or to be removed, small enough that a topic exceeds
+/// its size by little and that a log without checkpoints is read in a second or two.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
 /// Smallest segment size that may be asked for: below, directories fill with files.
 pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Largest segment size that may be asked for: recovery time grows with it.
@@ -84,6 +85,10 @@ pub const SPARE_SHARE: u64 = 4;
 /// How full a removed segment is at least to be recycled, in quarters of a segment: what is missing
 /// is filled with zeros, and that should be little.
 pub const RECYCLED_QUARTERS_MIN: u64 = 3;
+
+/// Sixteenths of a segment that must be full for a recycled file to keep its length when it is
+/// sealed: as much of the disk as a topic's segments may take beside what they hold.
+pub const UNCUT_SIXTEENTHS_MIN: u64 = 15;
 
 /// Smallest piece read from disk behind the tail: index interval plus a bit.
 pub const READ_BYTES_MIN: usize = 128 << 10;

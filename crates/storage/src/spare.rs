@@ -146,6 +146,14 @@ pub(crate) fn claim<D: Disk>(
     Some(path(shared))
 }
 
+/// Whether a sealed segment's file stays as long as it is: it was recycled and will be again, and
+/// what lies behind its end is little. To cut it and to lengthen it again would be two changes of
+/// the file system's metadata, beside commits that wait for them.
+pub(crate) fn is_worth_keeping<D: Disk>(shared: &Shared<D>, sealed: &Segment<D::File>) -> bool {
+    let sixteenths = 16 * sealed.summary().end_position / shared.options.segment_bytes_max;
+    sealed.has_leftovers() && sixteenths >= limits::UNCUT_SIXTEENTHS_MIN
+}
+
 /// There will be nothing of what was claimed or taken.
 pub(crate) fn fail<D: Disk>(shared: &Shared<D>) {
     shared.state.borrow_mut().spare = SpareState::Failed;
@@ -167,6 +175,9 @@ async fn prepare_recycled<D: Disk>(shared: &Shared<D>, bytes: u64) -> io::Result
     let path = path(shared);
     let file = shared.disk.open(&path, OpenMode::ReadWrite).await?;
     let length = file.length().await?;
+    if length == bytes {
+        return Ok(file);
+    }
     if length > bytes {
         file.set_length(bytes).await?;
     }

@@ -2,7 +2,13 @@
 
 mod common;
 
-use std::{cell::Cell, fs, os::unix::fs::MetadataExt, path::Path, rc::Rc};
+use std::{
+    cell::Cell,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use common::{PARTITION, batch, on_each_driver, read_all};
 use storage::{CompioDisk, LogOptions, NearEnd, Opening, PartitionLog, WriteMode, limits};
@@ -75,13 +81,19 @@ fn file_numbers(directory: &Path, ending: &str) -> Vec<u64> {
     named.map(|entry| entry.metadata().unwrap().ino()).collect()
 }
 
-fn newest(directory: &Path) -> (u64, Vec<u8>) {
+/// Paths of the segments, the oldest first.
+fn segments(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
     let mut paths: Vec<_> = entries
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
         .collect();
     paths.sort();
+    paths
+}
+
+fn newest(directory: &Path) -> (u64, Vec<u8>) {
+    let paths = segments(directory);
     let path = paths.last().unwrap();
     (fs::metadata(path).unwrap().ino(), fs::read(path).unwrap())
 }
@@ -128,6 +140,36 @@ fn a_removed_segment_is_the_next_one_and_survives_every_end() {
             subject.log.close().await.unwrap();
             let (_, bytes) = newest(&directory);
             assert!(bytes.len() < 20_000, "{}", bytes.len());
+            let again = Subject::open(&disk, &directory, options(write_mode)).await;
+            assert_eq!(read_all(&again.log).await, stored);
+            again.log.close().await.unwrap();
+        }
+    });
+}
+
+/// Cut and made longer again, each use of a file would change the file system's metadata twice.
+#[test]
+fn a_recycled_file_keeps_its_length_when_it_is_sealed_and_used_again() {
+    on_each_driver(async |disk, directory| {
+        for write_mode in [WriteMode::Buffered, WriteMode::Direct] {
+            let directory = directory.join(write_mode.to_string());
+            fs::create_dir(&directory).unwrap();
+            let mut subject = Subject::open(&disk, &directory, options(write_mode)).await;
+            let mut lengths = Vec::new();
+            for _ in 0..6 {
+                subject.fill(3).await;
+                let oldest = fs::metadata(&segments(&directory)[0]).unwrap();
+                subject.remove_oldest().await;
+                let length = fs::metadata(directory.join(SPARE)).unwrap().len();
+                lengths.push((oldest.len(), length));
+            }
+            let full = limits::SEGMENT_BYTES_MIN + 4_096;
+            let (first, recycled) = (lengths[0], lengths[lengths.len() - 1]);
+            assert!(first.0 < full, "a new file is cut: {lengths:?}");
+            assert_eq!(first.1, full, "and made longer");
+            assert_eq!(recycled, (full, full), "{lengths:?}");
+            let stored = read_all(&subject.log).await;
+            subject.log.close().await.unwrap();
             let again = Subject::open(&disk, &directory, options(write_mode)).await;
             assert_eq!(read_all(&again.log).await, stored);
             again.log.close().await.unwrap();
