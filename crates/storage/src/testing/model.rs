@@ -3,14 +3,14 @@
 //! The model is what producers were told. Whatever the disk did, everything acknowledged must be
 //! there, in order and byte for byte, and nothing that was never appended. `SEED=<n>` runs one.
 
-use std::path::Path;
+use std::{cell::Cell, path::Path, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use wire::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchView, Batches, Message};
 
 use crate::{
-    Error, LogOptions, PartitionLog, SyncPolicy, WriteMode,
-    disk::sim::{Content, Fault, Operation, SimDisk},
+    Error, LogOptions, NearEnd, Opening, PartitionLog, SyncPolicy, WriteMode,
+    disk::sim::{Content, Fault, Node, Operation, SimDisk},
     limits,
 };
 
@@ -120,9 +120,19 @@ fn plan(disk: &SimDisk, dice: &mut Dice) {
     });
 }
 
-async fn open(disk: &SimDisk, model: &mut Model, dice: &mut Dice) -> PartitionLog<SimDisk> {
-    let opened = PartitionLog::open(disk.clone(), Path::new(DIRECTORY), 1, options(dice)).await;
-    let (log, report) = opened.expect("a disk that works opens");
+async fn open(
+    disk: &SimDisk,
+    model: &mut Model,
+    dice: &mut Dice,
+    near_end: NearEnd,
+) -> PartitionLog<SimDisk> {
+    let opening = Opening {
+        near_end,
+        ..Opening::default()
+    };
+    let directory = Path::new(DIRECTORY);
+    let opened = PartitionLog::open_with(disk.clone(), directory, 1, options(dice), opening);
+    let (log, report) = opened.await.expect("a disk that works opens");
     assert_eq!(report.corruption, None, "nothing was damaged");
     let known = model.next_offset();
     assert!(
@@ -244,6 +254,21 @@ async fn look_up(log: &PartitionLog<SimDisk>, model: &Model, dice: &mut Dice) {
 async fn remove(log: &PartitionLog<SimDisk>, model: &mut Model, dice: &mut Dice) -> bool {
     let before_offset = dice.below(model.next_offset() + 2);
     let purge = dice.below(3) == 0;
+    remove_before(log, model, before_offset, purge).await
+}
+
+/// What retention does when the active segment is nearly full; the file becomes the next one's.
+async fn remove_oldest(log: &PartitionLog<SimDisk>, model: &mut Model) -> bool {
+    let before_offset = log.offset_after_segments(1).min(model.next_offset());
+    remove_before(log, model, before_offset, false).await
+}
+
+async fn remove_before(
+    log: &PartitionLog<SimDisk>,
+    model: &mut Model,
+    before_offset: u64,
+    purge: bool,
+) -> bool {
     let before = log.first_offset();
     let result = match purge {
         true => log.purge().await,
@@ -303,17 +328,23 @@ async fn expire(log: &PartitionLog<SimDisk>, model: &mut Model, dice: &mut Dice)
     }
 }
 
-fn run(seed: u64) {
+/// Returns how often a file that was recycled was found when a log was closed.
+fn run(seed: u64) -> usize {
+    let mut recycled_count = 0;
     let mut dice = Dice(seed);
     let mut model = Model::default();
     let mut content: Content = SimDisk::with_directory(Path::new(DIRECTORY), seed).content();
     for _ in 0..4 {
         let disk = SimDisk::new(content, dice.below(u64::MAX >> 33));
         disk.run(async {
-            let log = open(&disk, &mut model, &mut dice).await;
+            let is_near_end = Rc::new(Cell::new(false));
+            let told = Rc::clone(&is_near_end);
+            let near_end = NearEnd::new(move || told.set(true));
+            let log = open(&disk, &mut model, &mut dice, near_end).await;
             for _ in 0..40 {
                 plan(&disk, &mut dice);
                 let goes_on = match dice.below(10) {
+                    0..8 if is_near_end.take() => remove_oldest(&log, &mut model).await,
                     0..4 => append(&log, &mut model, &mut dice).await,
                     4..7 => {
                         read(&log, &mut model, &mut dice).await;
@@ -339,6 +370,7 @@ fn run(seed: u64) {
         });
         disk.drain();
         content = disk.content();
+        recycled_count += recycled(&content);
     }
     assert!(
         model
@@ -346,15 +378,34 @@ fn run(seed: u64) {
             .iter()
             .all(|sent| sent.batch.len() > BATCH_HEADER_BYTES)
     );
+    recycled_count
+}
+
+/// Segments in files of older ones: their header says format 2.
+fn recycled(content: &Content) -> usize {
+    let names = content.directories[Path::new(DIRECTORY)].iter();
+    let segments = names.filter_map(|(name, node)| match node {
+        Node::File(number) if name.ends_with(".log") => Some(&content.files[*number]),
+        _ => None,
+    });
+    segments.filter(|bytes| bytes.get(8) == Some(&2)).count()
 }
 
 #[test]
 fn the_log_behaves_like_a_vector() {
     match std::env::var("SEED") {
-        Ok(seed) => run(seed.parse().expect("SEED is a number")),
-        Err(_) => (0..400).for_each(|seed| {
-            println!("SEED={seed}");
-            run(seed);
-        }),
+        Ok(seed) => {
+            run(seed.parse().expect("SEED is a number"));
+        }
+        Err(_) => {
+            let recycled_counts = (0..400).map(|seed| {
+                println!("SEED={seed}");
+                run(seed)
+            });
+            assert!(
+                recycled_counts.sum::<usize>() > 50,
+                "hardly any was recycled"
+            );
+        }
     }
 }

@@ -76,6 +76,7 @@ fn segments(inspection: &Inspection) -> String {
         "messages",
         "next",
         "bytes",
+        "file",
         "index",
         "state",
     ]);
@@ -87,6 +88,7 @@ fn segments(inspection: &Inspection) -> String {
                 messages(segment).to_string(),
                 segment.next_offset.to_string(),
                 segment.file_bytes.to_string(),
+                file(segment).to_owned(),
                 index_name(segment.index).to_owned(),
                 state(segment.corruption.is_some(), segment.torn_tail.is_some()).to_owned(),
             ]);
@@ -113,6 +115,13 @@ fn verdict(inspection: &Inspection) -> String {
 
 fn messages(segment: &SegmentState) -> u64 {
     segment.next_offset - segment.base_offset
+}
+
+fn file(segment: &SegmentState) -> &'static str {
+    match segment.is_recycled {
+        true => "recycled",
+        false => "new",
+    }
 }
 
 fn state(is_damaged: bool, is_torn: bool) -> &'static str {

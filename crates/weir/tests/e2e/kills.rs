@@ -65,15 +65,17 @@ async fn killed(setup: Setup, points: usize, sync_policy: Option<&str>) {
     }
     server.kill();
     let ledger = ledger.copy();
-    println!(
-        "{points} kills: {} messages acknowledged, {:?} segments removed, {} topics created",
-        ledger.acknowledged.len(),
-        ledger.removals_asked,
-        ledger.topics_created.len()
-    );
     let mut inspect = weir();
     inspect.arg("inspect").arg(&setup.options.data);
     let output = run_to_end(inspect);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
+    println!(
+        "{points} kills: {} messages acknowledged, {:?} segments removed, {} in recycled files, {} \
+         topics created",
+        ledger.acknowledged.len(),
+        ledger.removals_asked,
+        text.matches("recycled").count(),
+        ledger.topics_created.len()
+    );
 }
