@@ -4,6 +4,7 @@
 mod broadcast;
 mod compio_ws;
 mod fastwebsockets;
+mod floor;
 mod handshake;
 mod on_compio;
 mod on_tokio;
@@ -33,8 +34,8 @@ pub(crate) enum Family {
     /// Echoes bytes and knows nothing of frames.
     Raw,
     Ours,
-    /// Ours too, for those who need tungstenite or writes without a copy: neither our best nor a
-    /// peer.
+    /// Ours too, for those who need tungstenite or writes without a copy, and the floor: neither
+    /// our best nor a peer.
     Variant,
     Peer,
 }
@@ -97,6 +98,13 @@ pub(crate) const ALL: &[Server] = &[
         Family::Raw,
         Runtime::Tokio,
         raw_tokio::echo,
+    ),
+    server(
+        "floor",
+        "one receive, one unmask, one send of each message, on tokio, without a library",
+        Family::Variant,
+        Runtime::Tokio,
+        floor::echo,
     ),
     Server {
         broadcast: Some(weir_ws::broadcast),
