@@ -30,7 +30,7 @@ pub enum Way {
     BufferedOverZeros,
     /// Past the page cache over zeros.
     DirectOverZeros,
-    /// Past the page cache over zeros, in one operation that returns when it is durable.
+    /// Past the page cache over zeros, as groups are appended.
     DirectDurableOverZeros,
     /// Past the page cache into space that was reserved and not written.
     DirectIntoReserved,

@@ -125,7 +125,7 @@ fn way_text(way: Way) -> &'static str {
         Way::BufferedAppend => "buffered, appended",
         Way::BufferedOverZeros => "buffered, over zeros",
         Way::DirectOverZeros => "direct, over zeros",
-        Way::DirectDurableOverZeros => "direct, over zeros, in one operation",
+        Way::DirectDurableOverZeros => "direct, over zeros, as appended",
         Way::DirectIntoReserved => "direct, into reserved space",
     }
 }

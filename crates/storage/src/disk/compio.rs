@@ -21,6 +21,7 @@ use bytes::{Bytes, BytesMut};
 use compio_buf::{BufResult, IntoInner, IoBufExt};
 use compio_fs::{File, OpenOptions};
 use compio_io::{AsyncReadAt, AsyncWriteAt};
+use compio_runtime::Runtime;
 use futures_channel::oneshot;
 use rustix::{
     fs::{FallocateFlags, FlockOperation},
@@ -159,10 +160,14 @@ impl Disk for CompioDisk {
         let in_flight = Rc::clone(&self.in_flight);
         self.run(async move {
             let mut options = OpenOptions::new();
+            let syncs_writes = mode == OpenMode::DirectDurable && !has_thread_pool();
             match mode {
                 OpenMode::Read => options.read(true),
                 OpenMode::ReadWrite => options.read(true).write(true),
                 OpenMode::Direct => options.write(true).custom_flags(libc::O_DIRECT),
+                OpenMode::DirectDurable if syncs_writes => {
+                    options.write(true).custom_flags(libc::O_DIRECT)
+                }
                 // Not rustix's DSYNC, which is O_SYNC: that writes the time of the change too, in a
                 // block of its own.
                 OpenMode::DirectDurable => options
@@ -176,7 +181,11 @@ impl Disk for CompioDisk {
                     .mode(0o640),
             };
             let file = options.open(&path).await?;
-            Ok(CompioFile { file, in_flight })
+            Ok(CompioFile {
+                file,
+                in_flight,
+                syncs_writes,
+            })
         })
     }
 
@@ -299,6 +308,17 @@ fn holder_of(file: fs::File) -> io::Result<String> {
 pub struct CompioFile {
     file: File,
     in_flight: Rc<InFlight>,
+    /// A write returns when it is durable.
+    syncs_writes: bool,
+}
+
+/// Whether files are worked on by a pool of threads, because there is no ring.
+///
+/// A durable write is one operation there: a write with O_DSYNC. On a ring it is two, a write and a
+/// sync, because the kernel finishes an asynchronous write with O_DSYNC by tasks of its own that
+/// wait for a processor: where all are busy that takes milliseconds.
+fn has_thread_pool() -> bool {
+    Runtime::with_current(|runtime| runtime.driver_type().is_polling())
 }
 
 impl DiskFile for CompioFile {
@@ -332,12 +352,17 @@ impl DiskFile for CompioFile {
         parts: Vec<Bytes>,
     ) -> impl Future<Output = io::Result<usize>> + 'static {
         let file = self.file.clone();
+        let syncs_writes = self.syncs_writes;
         run(&self.in_flight, async move {
             let mut writer = &file;
-            match <[Bytes; 1]>::try_from(parts) {
-                Ok([part]) => writer.write_at(part, position).await.0,
-                Err(parts) => writer.write_vectored_at(parts, position).await.0,
+            let written_bytes = match <[Bytes; 1]>::try_from(parts) {
+                Ok([part]) => writer.write_at(part, position).await.0?,
+                Err(parts) => writer.write_vectored_at(parts, position).await.0?,
+            };
+            if syncs_writes {
+                file.sync_data().await?;
             }
+            Ok(written_bytes)
         })
     }
 
@@ -392,7 +417,9 @@ mod tests {
             let flags = rustix::fs::fcntl_getfl(file.file.as_fd()).expect("answers");
             let flags = flags.bits().cast_signed();
             assert_eq!(flags & libc::O_DIRECT, libc::O_DIRECT);
-            assert_eq!(flags & libc::O_SYNC, libc::O_DSYNC);
+            let expected = if has_thread_pool() { libc::O_DSYNC } else { 0 };
+            assert_eq!(flags & libc::O_SYNC, expected);
+            assert_eq!(file.syncs_writes, !has_thread_pool());
         });
     }
 }

@@ -30,7 +30,7 @@ pub enum OpenMode {
     /// Existing file, for writes past the page cache: whole blocks of 4,096 bytes from memory that
     /// begins at one, at positions that are multiples of it.
     Direct,
-    /// As [`OpenMode::Direct`], and what is written is durable when the write returns (O_DSYNC).
+    /// As [`OpenMode::Direct`], and what is written is durable when the write returns.
     DirectDurable,
     /// Created when missing, emptied when present; for reading and writing.
     CreateTruncate,
