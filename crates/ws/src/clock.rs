@@ -128,3 +128,62 @@ thread_local! {
 pub(crate) fn now_ms() -> u64 {
     ORIGIN.with(|origin| origin.elapsed().as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::{DriverChoice, RuntimeOptions, build_runtime};
+
+    fn on_each_driver<F: Future>(test: impl Fn() -> F) {
+        for driver in [DriverChoice::IoUring, DriverChoice::Poll] {
+            let options = RuntimeOptions {
+                driver,
+                ..RuntimeOptions::default()
+            };
+            let (runtime, _) = build_runtime(&options).expect("the driver starts");
+            runtime.block_on(test());
+        }
+    }
+
+    async fn wait(clock: &mut Clock, at_ms: u64) {
+        poll_fn(|context| clock.poll(at_ms, context)).await;
+        assert!(now_ms() >= at_ms, "too early");
+    }
+
+    fn is_ready(clock: &mut Clock, at_ms: u64) -> bool {
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        clock.poll(at_ms, context).is_ready()
+    }
+
+    #[test]
+    fn each_moment_is_waited_for_though_another_was_set() {
+        on_each_driver(|| async {
+            let clock = &mut Clock::new();
+            let now_ms = now_ms();
+            assert!(is_ready(clock, now_ms), "it is there already");
+            assert!(!is_ready(clock, now_ms + 3_600_000));
+            wait(clock, now_ms + 20).await;
+            assert!(!is_ready(clock, now_ms + 3_600_000));
+            wait(clock, now_ms + 30).await;
+            // Set for a moment that is not waited for any more.
+            assert!(!is_ready(clock, now_ms + 10_000));
+            wait(clock, now_ms + 60).await;
+            assert!(matches!(clock.wait, Wait::Timer { .. }));
+        });
+    }
+
+    #[test]
+    fn without_a_descriptor_the_runtime_keeps_the_time() {
+        on_each_driver(|| async {
+            let clock = &mut Clock::new();
+            let now_ms = now_ms();
+            clock.wait.sleep(Duration::ZERO);
+            assert!(!is_ready(clock, now_ms + 3_600_000));
+            wait(clock, now_ms + 20).await;
+            wait(clock, now_ms + 40).await;
+            assert!(matches!(clock.wait, Wait::Sleep(_)));
+        });
+    }
+}
