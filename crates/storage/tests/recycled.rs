@@ -24,6 +24,7 @@ fn options(write_mode: WriteMode) -> LogOptions {
 }
 
 struct Subject {
+    disk: CompioDisk,
     log: PartitionLog,
     is_near_end: Rc<Cell<bool>>,
     sent: u64,
@@ -41,6 +42,7 @@ impl Subject {
         let (log, report) = opened.await.unwrap();
         assert_eq!((report.torn_tail, report.corruption), (None, None));
         Self {
+            disk: disk.clone(),
             log,
             is_near_end,
             sent: report.next_offset,
@@ -63,7 +65,7 @@ impl Subject {
             self.append().await;
         }
         // What a sealed segment still needs is done a little later.
-        compio_runtime::time::sleep(2 * limits::SEAL_PAUSE).await;
+        self.disk.drain().await;
     }
 
     async fn remove_oldest(&self) {
@@ -71,7 +73,7 @@ impl Subject {
         let removed = self.log.remove_segments_before(offset).await.unwrap();
         assert_eq!(removed.segments_count, 1);
         // The file is made ready beside the log.
-        compio_runtime::time::sleep(2 * limits::SEAL_PAUSE).await;
+        self.disk.drain().await;
     }
 }
 
@@ -184,7 +186,7 @@ fn a_purge_gives_the_space_back() {
         subject.fill(3).await;
         subject.remove_oldest().await;
         subject.log.purge().await.unwrap();
-        compio_runtime::time::sleep(2 * limits::SEAL_PAUSE).await;
+        disk.drain().await;
         assert_eq!(file_numbers(&directory, SPARE), []);
         let (_, bytes) = newest(&directory);
         assert_eq!((bytes.len(), bytes[8]), (4_096, 1), "a new file");
