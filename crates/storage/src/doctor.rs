@@ -28,38 +28,27 @@ pub enum Way {
     BufferedAppend,
     /// Through the page cache over zeros.
     BufferedOverZeros,
-    /// Past the page cache over zeros.
+    /// Past the page cache over zeros, as large groups are appended.
     DirectOverZeros,
-    /// Past the page cache over zeros, as groups are appended.
-    DirectDurableOverZeros,
     /// Past the page cache into space that was reserved and not written.
     DirectIntoReserved,
 }
 
 impl Way {
     /// All ways, in the order in which they are measured.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 4] = [
         Self::BufferedAppend,
         Self::BufferedOverZeros,
         Self::DirectOverZeros,
-        Self::DirectDurableOverZeros,
         Self::DirectIntoReserved,
     ];
 
     /// Those that [`probe`] compares.
-    const PROBED: [Self; 2] = [Self::BufferedOverZeros, Self::DirectDurableOverZeros];
+    const PROBED: [Self; 2] = [Self::BufferedOverZeros, Self::DirectOverZeros];
 
-    fn open_mode(self) -> Option<OpenMode> {
-        match self {
-            Self::BufferedAppend | Self::BufferedOverZeros => None,
-            Self::DirectOverZeros | Self::DirectIntoReserved => Some(OpenMode::Direct),
-            Self::DirectDurableOverZeros => Some(OpenMode::DirectDurable),
-        }
-    }
-
-    /// Whether a write needs a sync behind it.
-    fn is_synced(self) -> bool {
-        self != Self::DirectDurableOverZeros
+    /// Whether a write is durable when it returns; else it needs a sync behind it.
+    fn is_direct(self) -> bool {
+        matches!(self, Self::DirectOverZeros | Self::DirectIntoReserved)
     }
 }
 
@@ -290,9 +279,9 @@ impl<D: Disk, N: Fn() -> Duration> Series<'_, D, N> {
         let mut tracks = Vec::new();
         for way in ways.iter().copied() {
             let file = self.prepare(way, bytes, places).await?;
-            let file = match way.open_mode() {
-                None => file,
-                Some(mode) => match self.try_direct(way, mode, &content).await {
+            let file = match way.is_direct() {
+                false => file,
+                true => match self.try_direct(way, &content).await {
                     Ok(file) => file,
                     Err(error) => {
                         *refusal = Some(error);
@@ -317,7 +306,7 @@ impl<D: Disk, N: Fn() -> Duration> Series<'_, D, N> {
                 let position = (place * bytes) as u64;
                 let start = (self.now)();
                 write_all_at(&track.file, position, vec![content.clone()]).await?;
-                if track.way.is_synced() {
+                if !track.way.is_direct() {
                     track.file.sync().await?;
                 }
                 track.took.push((self.now)().saturating_sub(start));
@@ -358,8 +347,9 @@ impl<D: Disk, N: Fn() -> Duration> Series<'_, D, N> {
     }
 
     /// Opens a scratch file past the page cache, and proves that it can be written.
-    async fn try_direct(&self, way: Way, mode: OpenMode, content: &Bytes) -> io::Result<D::File> {
-        let file = self.disk.open(&self.path(way), mode).await?;
+    async fn try_direct(&self, way: Way, content: &Bytes) -> io::Result<D::File> {
+        let opening = self.disk.open(&self.path(way), OpenMode::DirectDurable);
+        let file = opening.await?;
         if way != Way::DirectIntoReserved {
             write_all_at(&file, 0, vec![content.clone()]).await?;
             file.sync().await?;
@@ -449,12 +439,7 @@ mod tests {
         let diagnosis = diagnose_with(&disk, Duration::from_micros(100));
         assert_eq!(diagnosis.choice.mode, WriteMode::Buffered);
         assert!(diagnosis.choice.reason.contains("refuses"));
-        assert!(
-            diagnosis
-                .latencies
-                .iter()
-                .all(|one| one.way.open_mode().is_none())
-        );
+        assert!(diagnosis.latencies.iter().all(|one| !one.way.is_direct()));
         assert!(disk.content().directories[Path::new("/p")].is_empty());
     }
 

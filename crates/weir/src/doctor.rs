@@ -125,7 +125,6 @@ fn way_text(way: Way) -> &'static str {
         Way::BufferedAppend => "buffered, appended",
         Way::BufferedOverZeros => "buffered, over zeros",
         Way::DirectOverZeros => "direct, over zeros",
-        Way::DirectDurableOverZeros => "direct, over zeros, as appended",
         Way::DirectIntoReserved => "direct, into reserved space",
     }
 }
@@ -135,7 +134,6 @@ fn way_name(way: Way) -> &'static str {
         Way::BufferedAppend => "buffered_append",
         Way::BufferedOverZeros => "buffered_over_zeros",
         Way::DirectOverZeros => "direct_over_zeros",
-        Way::DirectDurableOverZeros => "direct_durable_over_zeros",
         Way::DirectIntoReserved => "direct_into_reserved",
     }
 }

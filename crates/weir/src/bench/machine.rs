@@ -110,7 +110,7 @@ fn durable_writes(data: &Path) -> Option<Vec<(String, f64)>> {
         let way = match latency.way {
             Way::BufferedAppend => "buffered",
             Way::DirectOverZeros => "direct",
-            Way::BufferedOverZeros | Way::DirectDurableOverZeros | Way::DirectIntoReserved => {
+            Way::BufferedOverZeros | Way::DirectIntoReserved => {
                 return None;
             }
         };

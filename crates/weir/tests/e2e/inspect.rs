@@ -181,7 +181,7 @@ fn doctor_measures_a_disk_beside_a_server_and_leaves_nothing() {
         Some("buffered") => {}
         other => panic!("no mode: {other:?}"),
     }
-    assert_eq!(latencies.len(), 3 * if works { 5 } else { 2 });
+    assert_eq!(latencies.len(), 3 * if works { 4 } else { 2 });
     for latency in latencies {
         let time = |name: &str| latency[name].as_f64().expect("a number");
         assert!(time("p50_us") <= time("p99_us") && time("p99_us") <= time("max_us"));
