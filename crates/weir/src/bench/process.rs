@@ -382,20 +382,15 @@ pub(crate) struct Usage {
 
 /// What a process of this machine has cost so far, `None` when it cannot be looked into.
 ///
-/// Threads tell their time to the nanosecond, but take it with them when they end, as the
-/// kernel's workers of a ring do; the process keeps it, in ticks of 10 ms. The larger one counts.
+/// The time is that of the process's own clock: to the nanosecond, and with the threads that have
+/// ended, as the kernel's workers of a ring do now and then (clock_getcpuclockid(3)).
 pub(crate) fn usage(process: u32) -> Option<Usage> {
-    let process = procfs::process::Process::new(i32::try_from(process).ok()?).ok()?;
-    let (stat, status) = (process.stat().ok()?, process.status().ok()?);
-    let milliseconds = (stat.utime + stat.stime) * 1_000 / procfs::ticks_per_second();
-    // One that ends while the others are looked at is left out.
-    let nanoseconds = process
-        .tasks()
-        .ok()?
-        .filter_map(|task| Some(task.ok()?.schedstat().ok()?.sum_exec_runtime))
-        .sum();
+    let pid = i32::try_from(process).ok()?;
+    let status = procfs::process::Process::new(pid).ok()?.status().ok()?;
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).ok()?;
+    let cpu = nix::time::clock_gettime(clock).ok()?;
     Some(Usage {
-        cpu: Duration::from_millis(milliseconds).max(Duration::from_nanos(nanoseconds)),
+        cpu: cpu.into(),
         resident_bytes: status.vmrss? * 1024,
         resident_peak_bytes: status.vmhwm? * 1024,
     })
