@@ -10,10 +10,11 @@ use std::{
     rc::Rc,
 };
 
-use common::{PARTITION, batch, on_each_driver, read_all};
-use storage::{CompioDisk, LogOptions, NearEnd, Opening, PartitionLog, WriteMode, limits};
+use common::{PARTITION, TestDisk, batch, is_full, on_each_driver, read_all};
+use storage::{Budget, CompioDisk, LogOptions, NearEnd, Opening, PartitionLog, WriteMode, limits};
 
 const SPARE: &str = "next-segment.new";
+const ENOSPC: i32 = 28;
 
 fn options(write_mode: WriteMode) -> LogOptions {
     LogOptions {
@@ -25,20 +26,34 @@ fn options(write_mode: WriteMode) -> LogOptions {
 
 struct Subject {
     disk: CompioDisk,
-    log: PartitionLog,
+    log: PartitionLog<TestDisk>,
     is_near_end: Rc<Cell<bool>>,
     sent: u64,
 }
 
 impl Subject {
     async fn open(disk: &CompioDisk, directory: &Path, options: LogOptions) -> Self {
+        let failing = TestDisk::new(disk.clone());
+        Self::open_on(disk, &failing, Budget::default(), directory, options).await
+    }
+
+    /// With the files of `failing`, which is made of `disk`, and a budget that others share.
+    async fn open_on(
+        disk: &CompioDisk,
+        failing: &TestDisk,
+        budget: Budget<TestDisk>,
+        directory: &Path,
+        options: LogOptions,
+    ) -> Self {
         let is_near_end = Rc::new(Cell::new(false));
         let told = Rc::clone(&is_near_end);
         let opening = Opening {
+            budget,
             near_end: NearEnd::new(move || told.set(true)),
             ..Opening::default()
         };
-        let opened = PartitionLog::open_with(disk.clone(), directory, PARTITION, options, opening);
+        let failing = failing.clone();
+        let opened = PartitionLog::open_with(failing, directory, PARTITION, options, opening);
         let (log, report) = opened.await.unwrap();
         assert_eq!((report.torn_tail, report.corruption), (None, None));
         Self {
@@ -191,6 +206,47 @@ fn a_purge_gives_the_space_back() {
         let (_, bytes) = newest(&directory);
         assert_eq!((bytes.len(), bytes[8]), (4_096, 1), "a new file");
         subject.log.close().await.unwrap();
+    });
+}
+
+/// One partition holds a removed segment's file while another one finds no space.
+#[test]
+fn a_full_disk_gets_the_files_of_all_partitions_back() {
+    on_each_driver(async |disk, directory| {
+        for write_mode in [WriteMode::Buffered, WriteMode::Direct] {
+            let failing = TestDisk::new(disk.clone());
+            let budget = Budget::default();
+            let open = async |name: &str| {
+                let directory = directory.join(format!("{name} {write_mode}"));
+                fs::create_dir(&directory).unwrap();
+                let (budget, options) = (budget.clone(), options(write_mode));
+                let opened = Subject::open_on(&disk, &failing, budget, &directory, options);
+                (opened.await, directory)
+            };
+            let (mut holder, held) = open("holder").await;
+            let (mut other, _) = open("other").await;
+            holder.fill(3).await;
+            holder.remove_oldest().await;
+            other.append().await;
+            disk.drain().await;
+            assert_eq!(file_numbers(&held, SPARE).len(), 1);
+            failing.script.write_error.set(Some((ENOSPC, 0)));
+            let refused = other.log.append(batch(other.sent, 1, 3_600), other.sent);
+            assert!(is_full(&refused.await.unwrap_err()));
+            disk.drain().await;
+            assert_eq!(file_numbers(&held, SPARE), [], "given up");
+            failing.script.write_error.set(None);
+            other.append().await;
+            // It goes on without, and recycles again.
+            let segments_count = holder.log.segments_count();
+            holder.fill(segments_count + 1).await;
+            holder.remove_oldest().await;
+            assert_eq!(file_numbers(&held, SPARE).len(), 1);
+            for subject in [holder, other] {
+                assert_eq!(subject.log.next_offset(), subject.sent);
+                subject.log.close().await.unwrap();
+            }
+        }
     });
 }
 
