@@ -17,6 +17,9 @@ use crate::{entry::BLOCK_BYTES, limits};
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 
+/// Bytes that are copied at once, see [`Buffer::put_slice`].
+const COPY_BYTES: usize = 1_024;
+
 /// Size and place of a huge page on x86-64, and on AArch64 with pages of 4 KiB.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
@@ -102,8 +105,15 @@ impl Buffer {
         self.length
     }
 
+    /// Copies in pieces. C libraries copy more than some kilobytes at once with `rep movsb`, which
+    /// takes fourteen times as long on AMD Zen 3 and 4 when the target begins 1 to 15 bytes behind
+    /// the source in its page (glibc bug 30994, there up to 2.38). Where a batch lies is chance.
     pub(crate) fn put_slice(&mut self, bytes: &[u8]) {
-        self.grow(bytes.len()).copy_from_slice(bytes);
+        let target = self.grow(bytes.len());
+        let pieces = bytes.chunks(COPY_BYTES);
+        for (target, piece) in target.chunks_mut(COPY_BYTES).zip(pieces) {
+            target.copy_from_slice(piece);
+        }
     }
 
     pub(crate) fn put_bytes(&mut self, byte: u8, count: usize) {
@@ -173,6 +183,17 @@ mod tests {
 
     fn kept_count() -> usize {
         KEPT.with_borrow(Vec::len)
+    }
+
+    #[test]
+    fn what_is_copied_in_pieces_is_whole() {
+        for bytes in [0, 1, COPY_BYTES - 1, COPY_BYTES, COPY_BYTES + 1, 5_000] {
+            let source: Vec<u8> = (0..bytes).map(|place| (place % 251) as u8).collect();
+            let mut buffer = Buffer::new(bytes + 3);
+            buffer.put_slice(&[1, 2, 3]);
+            buffer.put_slice(&source);
+            assert_eq!(buffer.freeze()[3..], source);
+        }
     }
 
     #[test]
