@@ -105,9 +105,9 @@ impl Buffer {
         self.length
     }
 
-    /// Copies in pieces. C libraries copy more than some kilobytes at once with `rep movsb`, which
-    /// takes fourteen times as long on AMD Zen 3 and 4 when the target begins 1 to 15 bytes behind
-    /// the source in its page (glibc bug 30994, there up to 2.38). Where a batch lies is chance.
+    /// Copies in pieces. glibc copies more than some kilobytes with `rep movsb`, which takes
+    /// fourteen times as long on some processors when the target begins 1 to 15 bytes behind the
+    /// source in its page (its bug 30994, measured on Zen 4). Where a batch lies is chance.
     pub(crate) fn put_slice(&mut self, bytes: &[u8]) {
         let target = self.grow(bytes.len());
         let pieces = bytes.chunks(COPY_BYTES);
