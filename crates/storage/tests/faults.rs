@@ -12,7 +12,6 @@ use common::*;
 use storage::{Error, LogOptions, WriteMode, limits};
 
 const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
 
 #[test]
 fn a_failed_write_or_sync_fences_and_readers_go_on() {

@@ -13,7 +13,6 @@ use common::*;
 use storage::{Error, Journal, disk::Disk, journal::JournalRecovery, limits};
 
 const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
 
 fn record(number: usize) -> Bytes {
     Bytes::from(format!("record {number} {}", "x".repeat(number)))

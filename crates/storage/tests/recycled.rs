@@ -10,11 +10,10 @@ use std::{
     rc::Rc,
 };
 
-use common::{PARTITION, TestDisk, batch, is_full, on_each_driver, read_all};
+use common::{ENOSPC, PARTITION, TestDisk, batch, is_full, on_each_driver, read_all};
 use storage::{Budget, CompioDisk, LogOptions, NearEnd, Opening, PartitionLog, WriteMode, limits};
 
 const SPARE: &str = "next-segment.new";
-const ENOSPC: i32 = 28;
 
 fn options(write_mode: WriteMode) -> LogOptions {
     LogOptions {

@@ -22,6 +22,8 @@ use storage::{
 use wire::batch::{BatchBuilder, BatchView, Batches, Message};
 
 pub const PARTITION: u64 = 7;
+/// No space left on the disk.
+pub const ENOSPC: i32 = 28;
 
 /// Runs `test` once on io_uring and once on the poll driver, each in a directory of its own.
 pub fn on_each_driver<T: Future<Output = ()>>(test: impl Fn(CompioDisk, PathBuf) -> T) {
